@@ -1,0 +1,53 @@
+# Everything works on a fresh machine with Python 3.11 and a package registry; it builds and uses .venv/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: setup run test check bench image image-record soak lock clean format
+
+setup: $(VENV)/.done image
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+image: $(VENV)/.done
+	@$(BIN)/python keep/build.py
+
+image-record: $(VENV)/.done
+	$(BIN)/python keep/build.py --record
+
+run: setup
+	@$(BIN)/wasmkeep run --simulated examples/add.wat -- 3 4
+
+test: setup
+	$(BIN)/python keep/build.py --test
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+soak: setup
+	WASMKEEP_SOAK=1 $(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m ziglang fmt --check keep
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python -m ziglang fmt keep
+
+bench: setup
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+lock:
+	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet "uv>=0.13,<0.14"
+	build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf build $(VENV) keep/.zig-cache src/wasmkeep/image/*.elf
