@@ -1,0 +1,393 @@
+"""The tenant's connection to a host: JSON over HTTP, and one WebSocket a keep.
+
+Everything a host answers is a hint, read within bounds and checked for form; nothing here decides
+whether a keep is to be trusted. The token travels in the Authorization header alone. Plain ``http`` is
+accepted for loopback addresses only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
+
+from wasmkeep.errors import (
+    ConfigurationError,
+    HostRefused,
+    HostUnreachable,
+    SessionError,
+    TimedOut,
+    WasmkeepError,
+)
+from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
+
+MAX_ANSWER_SIZE = 1 << 20
+ANSWER_TIMEOUT = 20.0
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_CLOSE_REASONS = {
+    4001: "the keep refused to go on",
+    4002: "the host ended a keep that misbehaved",
+    4003: "the host ended the keep: nothing moved for too long",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    """Where a host listens. ``secure`` is TLS."""
+
+    url: str
+    hostname: str
+    port: int
+    secure: bool
+
+    @classmethod
+    def parse(cls, url: str) -> HostAddress:
+        """Raises ConfigurationError unless ``url`` is https, or http to a loopback address."""
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        plain = f"{parts.scheme}://{parts.netloc}"
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.username:
+            raise ConfigurationError(
+                "host.address", "the host's address is not one", found=plain, required="https://NAME[:PORT]"
+            )
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ConfigurationError(
+                "host.address", "the host's address has a path", found=parts.path or "?", required="none"
+            )
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ConfigurationError(
+                "host.plaintext",
+                "a host elsewhere is reached over TLS only",
+                found=plain,
+                required="https://, or http:// to 127.0.0.1, ::1 or localhost",
+                meaning="the token would cross the network in clear",
+            )
+        secure = parts.scheme == "https"
+        return cls(plain, parts.hostname, port or (443 if secure else 80), secure)
+
+
+@dataclass(frozen=True, slots=True)
+class TeeOffered:
+    """A kind of TEE that a host says it has."""
+
+    kind: str
+    product: str
+    simulated: bool
+    cpu: str
+    cpu_reason: str
+    slots: int
+    slots_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepCreated:
+    """A keep that a host says it has launched."""
+
+    identifier: str
+    tee: str
+    image_kind: str
+    product: str
+
+
+class Channel:
+    """Opaque messages to and from one keep, carried by its host."""
+
+    def __init__(self, connection: ClientConnection, host: str) -> None:
+        self._connection = connection
+        self._host = host
+
+    async def send(self, message: bytes) -> None:
+        try:
+            await self._connection.send(message)
+        except ConnectionClosed as closed:
+            raise self._closed(closed) from None
+
+    async def receive(self) -> bytes | None:
+        """The next message, or None where the host closed the connection in an orderly way."""
+        try:
+            message = await self._connection.recv(decode=False)
+        except ConnectionClosed as closed:
+            if closed.rcvd is not None and closed.rcvd.code == 1000:
+                return None
+            raise self._closed(closed) from None
+        return bytes(message)
+
+    def _closed(self, closed: ConnectionClosed) -> WasmkeepError:
+        code = closed.rcvd.code if closed.rcvd is not None else 1006
+        reason = closed.rcvd.reason if closed.rcvd is not None else ""
+        error = TimedOut if code == 4003 else SessionError
+        return error(
+            "session.closed",
+            _CLOSE_REASONS.get(code, "the connection to the keep was cut"),
+            found=f"close code {code}" + (f", {printable(reason)}" if reason else ""),
+            required="a verified receipt",
+            meaning=f"what {self._host} says of the cause is its word alone",
+            remedy="run again; if it happens again, ask the host's operator or choose another host",
+        )
+
+
+@dataclass(slots=True)
+class HostClient:
+    """One host, one token. Use as ``async with HostClient(url, token) as host``."""
+
+    url: str
+    token: str = field(repr=False)
+    ca_file: str | None = None
+    _address: HostAddress = field(init=False, repr=False)
+    _connection: http.client.HTTPConnection | None = field(init=False, default=None, repr=False)
+    _tls: ssl.SSLContext | None = field(init=False, default=None, repr=False)
+    _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._address = HostAddress.parse(self.url)
+        if self._address.secure:
+            self._tls = ssl.create_default_context(cafile=self.ca_file)
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
+
+    async def __aenter__(self) -> HostClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connection. Keeps that are running are ended by their own channel's end."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def name(self) -> str:
+        """The host as people write it."""
+        return self._address.url
+
+    async def platform(self) -> tuple[TeeOffered, ...]:
+        """The TEEs that the host says it has. Raises HostUnreachable, HostRefused."""
+        answer = await self._json("GET", "/v1/platform")
+        return tuple(_tee(item) for item in _list(answer, "tees"))
+
+    async def create_keep(
+        self, *, tee: str, image: str, memory: int, nonce: bytes, tenant_key_digest: bytes
+    ) -> KeepCreated:
+        """Ask for a keep bound to this nonce and key digest (32 bytes each); ``memory`` in bytes."""
+        body = {
+            "tee": tee,
+            "image": image,
+            "memory": memory,
+            "nonce": nonce.hex(),
+            "tenant_key_digest": tenant_key_digest.hex(),
+        }
+        answer = await self._json("POST", "/v1/keeps", body)
+        identifier = _text(answer, "id")
+        if not identifier.isascii() or not identifier.replace("-", "").replace("_", "").isalnum():
+            raise self._not_wasmkeep("a keep identifier that is not one")
+        image_kind = _text(_map(answer, "image"), "kind")
+        return KeepCreated(identifier, _text(answer, "tee"), image_kind, _text(answer, "product"))
+
+    async def endorsement(self, path: str) -> bytes:
+        """A certificate or list, by its path of AMD's key distribution service. Raises HostRefused."""
+        return await self._request("GET", path, None)
+
+    @asynccontextmanager
+    async def session(self, keep: KeepCreated) -> AsyncIterator[Channel]:
+        """The keep's channel. When it is left, the host ends the keep."""
+        scheme = "wss" if self._address.secure else "ws"
+        netloc = self._address.url.split("://", 1)[1]
+        try:
+            connection = await connect(
+                f"{scheme}://{netloc}/v1/keeps/{keep.identifier}/session",
+                additional_headers={"Authorization": f"Bearer {self.token}"},
+                compression=None,
+                max_size=MAX_MESSAGE_SIZE,
+                max_queue=8,
+                open_timeout=ANSWER_TIMEOUT,
+                close_timeout=2.0,
+                ping_interval=None,
+                proxy=None,
+                ssl=self._tls,
+            )
+        except TimeoutError:
+            raise self._silent() from None
+        except (InvalidHandshake, InvalidMessage, InvalidURI) as error:
+            raise self._not_wasmkeep(printable(str(error))) from None
+        except OSError as error:
+            raise self._unreachable(error) from None
+        async with connection:
+            yield Channel(connection, self.name)
+
+    async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer = await self._request(method, path, body)
+        try:
+            parsed = json.loads(answer)
+        except (ValueError, RecursionError):
+            raise self._not_wasmkeep("an answer that is not JSON") from None
+        if not isinstance(parsed, dict):
+            raise self._not_wasmkeep("an answer of another form")
+        return parsed
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        async with self._lock:
+            status, answer = await asyncio.to_thread(self._exchange, method, path, body)
+        if 200 <= status < 300:
+            return answer
+        raise self._refused(status, answer)
+
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": "*/*"}
+        payload = None
+        if body is not None:
+            payload = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        reused = self._connection is not None
+        try:
+            try:
+                return self._once(method, path, payload, headers)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                if not reused:
+                    raise
+                # The host closed an idle connection; one that was just opened gets no second try.
+                self.close()
+                return self._once(method, path, payload, headers)
+        except TimeoutError:
+            self.close()
+            raise self._silent() from None
+        except http.client.HTTPException as error:
+            self.close()
+            raise self._not_wasmkeep(f"no HTTP ({type(error).__name__})") from None
+        except OSError as error:
+            self.close()
+            raise self._unreachable(error) from None
+
+    def _once(
+        self, method: str, path: str, payload: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        if self._connection is None:
+            host, port = self._address.hostname, self._address.port
+            if self._tls is not None:
+                self._connection = http.client.HTTPSConnection(
+                    host, port, timeout=ANSWER_TIMEOUT, context=self._tls
+                )
+            else:
+                self._connection = http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT)
+        self._connection.request(method, path, body=payload, headers=headers)
+        response = self._connection.getresponse()
+        answer = response.read(MAX_ANSWER_SIZE + 1)
+        if len(answer) > MAX_ANSWER_SIZE:
+            self.close()
+            raise self._not_wasmkeep(f"an answer above {MAX_ANSWER_SIZE} bytes")
+        return response.status, answer
+
+    def _refused(self, status: int, answer: bytes) -> WasmkeepError:
+        try:
+            said = json.loads(answer)["error"]
+            message, code = str(said["message"]), str(said["code"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return self._not_wasmkeep(f"HTTP status {status}")
+        remedy = {
+            401: "give the host's token: --token-file FILE or WASMKEEP_TOKEN",
+            403: "give a token of this host: --token-file FILE or WASMKEEP_TOKEN",
+            429: "try again later, or choose another host",
+            503: "try again later, or choose another host",
+        }.get(status, "")
+        return HostRefused(
+            f"host.{printable(code)}",
+            f"the host refused: {printable(message)}",
+            found=f"HTTP status {status} from {self.name}",
+            remedy=remedy,
+        )
+
+    def _unreachable(self, error: OSError) -> HostUnreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            found = f"a certificate that does not verify: {error.verify_message}"
+        else:
+            found = error.strerror or type(error).__name__
+        return HostUnreachable(
+            "host.unreachable",
+            f"the host {self.name} cannot be reached",
+            found=found,
+            remedy="is `wasmkeep host serve` running there?",
+        )
+
+    def _silent(self) -> TimedOut:
+        return TimedOut(
+            "host.silent",
+            f"the host {self.name} did not answer",
+            found=f"nothing for {ANSWER_TIMEOUT:.0f} s",
+            remedy="try again, or choose another host",
+        )
+
+    def _not_wasmkeep(self, found: str) -> HostUnreachable:
+        return HostUnreachable(
+            "host.not-wasmkeep",
+            f"{self.name} does not answer as a wasmkeep host",
+            found=found,
+            remedy="check address and port",
+        )
+
+
+def printable(text: str) -> str:
+    """A host's words, with everything but printable ASCII escaped, cut to 200 characters."""
+    return text[:200].encode("unicode_escape").decode("ascii")
+
+
+def _tee(item: object) -> TeeOffered:
+    if not isinstance(item, dict):
+        raise _malformed("tees")
+    return TeeOffered(
+        kind=_text(item, "kind"),
+        product=_text(item, "product"),
+        simulated=item.get("simulated") is True,
+        cpu=_text(item, "cpu"),
+        cpu_reason=str(item.get("cpu_reason") or "")[:200],
+        slots=_number(item, "slots"),
+        slots_used=_number(item, "slots_used"),
+    )
+
+
+def _text(answer: dict[str, Any], key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise _malformed(key)
+    return value
+
+
+def _number(answer: dict[str, Any], key: str) -> int:
+    value = answer.get(key)
+    if type(value) is not int or not 0 <= value < 1 << 53:
+        raise _malformed(key)
+    return value
+
+
+def _map(answer: dict[str, Any], key: str) -> dict[str, Any]:
+    value = answer.get(key)
+    if not isinstance(value, dict):
+        raise _malformed(key)
+    return value
+
+
+def _list(answer: dict[str, Any], key: str) -> list[object]:
+    value = answer.get(key)
+    if not isinstance(value, list) or len(value) > 64:
+        raise _malformed(key)
+    return value
+
+
+def _malformed(key: str) -> HostUnreachable:
+    return HostUnreachable(
+        "host.not-wasmkeep",
+        "the host's answer is not one of wasmkeep's",
+        found=f"no proper {key!r}",
+        remedy="check address, port and version",
+    )
