@@ -1,0 +1,149 @@
+"""Endorsements kept on disk, in the layout of a folder of endorsements.
+
+A VCEK is fetched once: it never changes for one product, chip and TCB. Chain and revocation list are fetched
+again when the kept copy is old. Where that fails the kept copy is used: it may be old, and evidence judges
+it by its own dates, and by the newest list the tenant has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wasmkeep.endorsements.documents import Document, Vcek
+from wasmkeep.endorsements.sources import Source, read_bounded
+from wasmkeep.errors import SystemFailure, WasmkeepError
+
+__all__ = ["CachedSource"]
+
+REFETCH_SECONDS = 6 * 3600.0
+RETRY_SECONDS = 60.0
+_MEMORY_DOCUMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    body: bytes
+    fetched: float
+
+
+class CachedSource:
+    """``origin`` behind a folder that holds what it answered. Safe for several processes on one folder.
+
+    ``refetch_seconds`` is the age at which chain and revocation list are asked for again; ``clock`` is
+    seconds since 1970, injected by tests. One request at a time goes out for one document.
+    """
+
+    def __init__(
+        self,
+        origin: Source,
+        folder: Path,
+        *,
+        refetch_seconds: float = REFETCH_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._origin = origin
+        self._folder = folder
+        self._refetch_seconds = refetch_seconds
+        self._clock = clock
+        self._memory: dict[Document, _Kept] = {}
+        self._failed: dict[Document, float] = {}
+        self._locks: dict[Document, asyncio.Lock] = {}
+
+    async def fetch(self, document: Document, /) -> bytes:
+        """The document, kept or fetched. Raises what the origin raises when there is no usable copy."""
+        kept = self._memory.get(document)
+        if kept is not None and self._is_current(document, kept):
+            return kept.body
+        lock = self._locks.setdefault(document, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._fetch_once(document)
+        finally:
+            if not lock.locked():
+                self._locks.pop(document, None)
+
+    async def refresh(self, document: Document) -> bytes:
+        """Fetch from the origin now, whatever is kept, and keep it."""
+        body = await self._origin.fetch(document)
+        self._keep(document, body)
+        return body
+
+    async def _fetch_once(self, document: Document) -> bytes:
+        kept = self._memory.get(document) or self._read(document)
+        if kept is not None:
+            self._remember(document, kept)
+            if self._is_current(document, kept):
+                return kept.body
+        try:
+            return await self.refresh(document)
+        except WasmkeepError:
+            if kept is None:
+                raise
+            self._failed[document] = self._clock()
+            return kept.body
+
+    def _is_current(self, document: Document, kept: _Kept) -> bool:
+        if isinstance(document, Vcek):
+            return True
+        now = self._clock()
+        # A time in the future is a wrong clock, then or now: fetch again.
+        if 0 <= now - kept.fetched < self._refetch_seconds:
+            return True
+        failed = self._failed.get(document)
+        return failed is not None and 0 <= now - failed < RETRY_SECONDS
+
+    def _read(self, document: Document) -> _Kept | None:
+        path = self._folder / document.file_path
+        try:
+            body = read_bounded(path, document.max_bytes)
+            fetched = path.stat().st_mtime
+            document.check(body)
+        except (OSError, WasmkeepError):
+            return None  # absent, torn or foreign: fetched again and replaced
+        return _Kept(body, fetched)
+
+    def _keep(self, document: Document, body: bytes) -> None:
+        self._failed.pop(document, None)
+        self._remember(document, _Kept(body, self._clock()))
+        path = self._folder / document.file_path
+        try:
+            write_atomically(path, body, fetched=self._clock())
+        except OSError as error:
+            raise SystemFailure(
+                "endorsements.cache",
+                f"{path} cannot be written",
+                found=error.strerror or type(error).__name__,
+                remedy="make the folder writable, or name another",
+            ) from error
+
+    def _remember(self, document: Document, kept: _Kept) -> None:
+        self._memory.pop(document, None)
+        self._memory[document] = kept
+        while len(self._memory) > _MEMORY_DOCUMENTS:
+            self._memory.pop(next(iter(self._memory)))
+
+
+def write_atomically(path: Path, body: bytes, *, fetched: float) -> None:
+    """Whole or not at all: written beside, flushed, moved into place. ``fetched`` becomes its time."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(
+            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"
+        ) as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.utime(beside, (fetched, fetched))
+        beside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
