@@ -1,0 +1,8 @@
+//! Root of the unit tests of the WASI functions and the file tree; needs no machine.
+test {
+    _ = @import("files/blocks.zig");
+    _ = @import("files/file_system.zig");
+    _ = @import("wasi/memory.zig");
+    _ = @import("wasi/wasi.zig");
+    @import("std").testing.refAllDecls(@import("wasi/wasi.zig").Wasi);
+}
