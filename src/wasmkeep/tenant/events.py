@@ -52,7 +52,7 @@ class CompileStarted:
 
 @dataclass(frozen=True, slots=True)
 class CompileFinished:
-    """Machine code for ``target`` is there. ``program_digest`` is what the keep must prove back (32 bytes)."""
+    """Machine code for ``target`` is there; the keep must prove ``program_digest`` (32 bytes) back."""
 
     program: str
     size: int
@@ -85,27 +85,14 @@ class KeepStarted:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceVerified:
-    """The evidence passed the policy and is bound to this session. Every field comes from a check.
+    """The evidence passed the policy and is bound to this session: ``result`` says what was found.
 
-    ``root`` is the SHA-256 of the root's SPKI that the chain reached; ``simulated`` is whether that root is
-    the policy's simulator pin. ``image`` is the tenant's own name for the reference value that matched, and
-    ``image_size`` the size of the tenant's own copy (0 where the policy named only a digest).
+    ``image_size`` is the size of the tenant's own copy of the image that ``result.reference`` names, 0 where
+    the policy named only a launch digest; ``nonce_size`` is that of the tenant's nonce.
     """
 
     result: AttestationResult
-    tee: str
-    product: str
-    simulated: bool
-    root: bytes
-    root_name: str
-    chain: tuple[str, ...]
-    revocation: str
-    launch_digest: bytes
-    image: str
     image_size: int
-    policy_name: str
-    policy_checks: tuple[str, ...]
-    bound: bool
     nonce_size: int
     elapsed_ns: int
 

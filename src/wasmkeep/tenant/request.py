@@ -29,7 +29,8 @@ class DeploymentRequest:
     ``configuration`` names another ``Keep.toml``. ``arguments`` of None leaves the configuration's; a tuple
     replaces them (the program's name is not among them). ``environment`` and ``directories`` are added to the
     configuration's and win over it. ``timeout`` is seconds for the whole deployment, None for no limit; each
-    wait for the host before the program starts is bounded whatever it says.
+    wait for the host before the program starts is bounded whatever it says. ``ca_file`` names certificates
+    (PEM) to accept for the host's TLS instead of the system's; TLS protects the token, never the keep.
     """
 
     program: Path
@@ -42,3 +43,4 @@ class DeploymentRequest:
     directories: tuple[DeliveredDirectory, ...] = ()
     memory: int | None = None
     timeout: float | None = None
+    ca_file: Path | None = None

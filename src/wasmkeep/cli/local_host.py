@@ -1,0 +1,98 @@
+"""A host for one run: its own process, a free loopback port, a token and a folder that nobody else knows."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wasmkeep.cli.children import child
+from wasmkeep.cli.progress import progress
+from wasmkeep.cli.screens import simulated_banner
+from wasmkeep.errors import SystemFailure, WasmkeepError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from wasmkeep.cli.children import Child
+    from wasmkeep.cli.console import Console
+
+__all__ = ["LocalHost", "cpu_note", "local_host"]
+
+_START_SECONDS = 200.0  # a new machine makes two RSA-4096 keys first
+
+
+class LocalHost:
+    """A running host: where it listens, the token that opens it, the root of the machine it started."""
+
+    __slots__ = ("_process", "root", "token", "url")
+
+    def __init__(self, process: Child, *, url: str, token: str, root: str) -> None:
+        self._process = process
+        self.url = url
+        self.token = token
+        self.root = root
+
+    async def ended(self) -> int:
+        """Wait until it ends, which it should not; its return code."""
+        return await self._process.wait()
+
+    def failure(self, code: int) -> SystemFailure:
+        """The error that says it ended while it was needed."""
+        return self._process.failure(code)
+
+
+def cpu_note(cpu: str, reason: str) -> str:
+    """What runs the keep, in a sentence for the banner."""
+    if cpu == "kvm":
+        return "The keep runs in a real virtual machine (/dev/kvm)."
+    because = f": {reason}" if reason else ""
+    return f"The keep runs as a sandboxed process, more slowly{because}."
+
+
+@asynccontextmanager
+async def local_host(options: argparse.Namespace, console: Console) -> AsyncIterator[LocalHost]:
+    """Start a host with a simulated machine, and end both on leaving. Raises what the host raised."""
+    folder = Path(tempfile.mkdtemp(prefix="wasmkeep-run-"))  # mode 0700
+    command = [sys.executable, "-m", "wasmkeep.cli", "host", "serve", "--json", "--private", str(folder)]
+    command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
+    if options.cpu:
+        command += ["--cpu", options.cpu]
+    try:
+        async with child(command, name="the local host", lines_on="stderr") as process:
+            with progress(
+                console, "starting", "starting", "a simulated machine; a new one makes its keys, this once"
+            ):
+                said = await _until_listening(process)
+                process.started()
+            note = cpu_note(said["cpu"], said["cpu_reason"])
+            console.show(simulated_banner((note,)))
+            yield LocalHost(process, url=said["url"], token=said["token"], root=said["root"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_listening(process: Child) -> dict[str, str]:
+    """Read what the host says until it listens; its own errors become ours."""
+    said: dict[str, Any] = {}
+    while said.get("event") != "listening":
+        line = await process.line(_START_SECONDS)
+        if line.get("event") == "error":
+            raise _its_error(line)
+        said.update(line)
+    needed = ("url", "root", "token", "cpu", "cpu_reason")
+    if not all(isinstance(said.get(name), str) for name in needed):
+        raise process.failure(None)
+    return {name: said[name] for name in needed}
+
+
+def _its_error(line: dict[str, Any]) -> WasmkeepError:
+    """The error that the host printed, as the same class: the exit code says which."""
+    codes = {cls.exit_code: cls for cls in WasmkeepError.__subclasses__()}
+    fields = {name: str(line.get(name, "")) for name in ("found", "required", "meaning", "remedy")}
+    cls = codes.get(line.get("exit_code", 0), SystemFailure)
+    return cls(str(line.get("check", "")), str(line.get("message", "the local host failed")), **fields)

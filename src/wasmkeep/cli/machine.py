@@ -1,0 +1,74 @@
+"""Booting a simulated machine: a process of its own, reached as hardware is."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from wasmkeep.cli.children import child
+from wasmkeep.errors import SystemFailure, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from wasmkeep.cli.children import Child
+
+__all__ = ["CPUS", "PRODUCTS", "Machine", "MachineSettings", "booted", "parse_simulated"]
+
+PRODUCTS = ("genoa", "turin", "milan")
+CPUS = ("auto", "kvm", "process")
+_BOOT_SECONDS = 180.0  # a new machine makes two RSA-4096 keys first
+
+
+class MachineSettings:
+    """What the operator chose: the machine's name, the processor's generation, what runs its guests."""
+
+    __slots__ = ("cpu", "name", "product")
+
+    def __init__(self, name: str, product: str, cpu: str) -> None:
+        self.name = name
+        self.product = product
+        self.cpu = cpu
+
+
+class Machine:
+    """A booted machine: its socket, and what it said of itself when it was ready."""
+
+    __slots__ = ("cpu", "cpu_reason", "process", "root", "socket")
+
+    def __init__(self, process: Child, socket: Path, said: dict[str, object]) -> None:
+        self.process = process
+        self.socket = socket
+        self.cpu = str(said.get("cpu", ""))
+        self.cpu_reason = str(said.get("cpu_reason") or "")
+        self.root = str(said.get("root", ""))
+
+
+def parse_simulated(text: str) -> str:
+    """The generation that ``--simulated snp[=genoa|turin|milan]`` names. Raises UsageError."""
+    kind, equals, product = text.partition("=")
+    if kind != "snp" or (equals and product not in PRODUCTS):
+        raise UsageError(
+            "usage.simulated",
+            f"--simulated {text}: there is no such machine",
+            required=", ".join(f"snp={name}" for name in PRODUCTS) + ", or snp for snp=genoa",
+        )
+    return product or "genoa"
+
+
+@asynccontextmanager
+async def booted(settings: MachineSettings, socket: Path) -> AsyncIterator[Machine]:
+    """Start the machine, wait until it is ready, power it off on leaving. Raises SystemFailure, TimedOut."""
+    command = [sys.executable, "-m", "wasmkeep.simulator", "--machine", settings.name]
+    command += ["--product", settings.product, "--cpu", settings.cpu, "--socket", str(socket)]
+    async with child(command, name="the simulated machine", lines_on="stdout") as process:
+        said = await process.line(_BOOT_SECONDS)
+        process.started()
+        machine = Machine(process, socket, said)
+        if not machine.root.startswith("sha256:"):
+            raise SystemFailure(
+                "child.failed", "the simulated machine failed", found="it did not name its root"
+            )
+        yield machine

@@ -1,0 +1,66 @@
+"""The policy that a command line asks for: a file or the shipped default, narrowed and pinned by flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wasmkeep.cli.flags import read_file
+from wasmkeep.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wasmkeep.cli.console import Console
+    from wasmkeep.evidence.policy import Policy
+
+__all__ = ["load", "policy_for", "warn_of_exceptions"]
+
+_MAX_SIZE = 1 << 20  # bytes
+
+
+def load(path: str) -> Policy:
+    """Read a policy file. Raises InputError where it cannot be read, ConfigurationError where it is wrong."""
+    from wasmkeep.evidence.policy import Policy
+
+    data = read_file(path, "the policy", limit=_MAX_SIZE)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            "policy.syntax", f"{path}: not a policy", found="bytes that are not UTF-8", required="TOML"
+        ) from error
+    return Policy.from_toml(text, name=path)
+
+
+def policy_for(options: argparse.Namespace, *, simulated: str | None = None) -> Policy:
+    """The policy of ``--policy``, ``--tee`` and the pin of a simulator. Raises ConfigurationError."""
+    from wasmkeep.evidence.policy import Policy
+
+    policy = load(options.policy) if options.policy else Policy.default()
+    if options.tee is not None:
+        policy = policy.narrowed(options.tee)
+    return policy if simulated is None else policy.with_simulated(simulated)
+
+
+def warn_of_exceptions(policy: Policy, console: Console) -> None:
+    """Say which strict rules the policy lifts; not silenced by ``--quiet``."""
+    from wasmkeep.cli.screens import warning
+
+    if policy.snp.lifted_denials:
+        names = ", ".join(name.capitalize() for name in policy.snp.lifted_denials)
+        console.show(
+            warning(
+                "denied-generation",
+                f"the policy {policy.name} accepts {names}, which are denied by default:",
+                "root secrets of that generation have been published as extractable",
+            )
+        )
+    if policy.any_measurement:
+        console.show(
+            warning(
+                "any-measurement",
+                f"the policy {policy.name} accepts any keep image, also one that tells everything",
+            )
+        )
+    if not policy.revocation.required:
+        console.show(warning("revocation", f"the policy {policy.name} does not ask for a revocation list"))

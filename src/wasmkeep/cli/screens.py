@@ -1,0 +1,209 @@
+"""The screen of a deployment: each line comes from the event of the step that established it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wasmkeep.cli.console import Block
+from wasmkeep.cli.progress import Progress
+from wasmkeep.cli.text import digest, plural, short, size
+from wasmkeep.tenant import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from wasmkeep.cli.console import Console
+
+__all__ = ["TEE_NAMES", "DeploymentScreen", "closing", "simulated_banner", "warning"]
+
+TEE_NAMES = {"snp": "AMD SEV-SNP"}
+
+
+def simulated_banner(lines: tuple[str, ...] = ()) -> Block:
+    """What must be read before anything else about a simulated machine; ``lines`` are added to it."""
+    text = (
+        "this machine has no TEE: keys and evidence come from a simulator.",
+        "Nothing here is protected from the owner of this computer.",
+        *lines,
+    )
+    return Block("simulated", "SIMULATED", text, {"simulated": True, "notes": list(lines)}, loud=True)
+
+
+def warning(what: str, *lines: str) -> Block:
+    """A protection that is off or weaker than usual: never silenced."""
+    return Block("protection-lost", "WARNING", lines, {"what": what, "lines": list(lines)}, loud=True)
+
+
+class DeploymentScreen:
+    """A watcher of deployment events that prints them. One per deployment."""
+
+    def __init__(self, console: Console, *, banner_shown: bool = False) -> None:
+        self._console = console
+        self._banner_shown = banner_shown
+        self._progress: Progress | None = None
+        self._started: events.KeepStarted | None = None
+        self.finished: events.Finished | None = None
+        self._screens: dict[type, Callable[[Any], None]] = {
+            events.CompileStarted: self._compile_started,
+            events.CompileFinished: self._compile_finished,
+            events.KindPassedOver: self._kind_passed_over,
+            events.KeepStarted: self._keep_started,
+            events.EvidenceVerified: self._evidence_verified,
+            events.Delivered: self._delivered,
+            events.Launched: self._launched,
+            events.Trapped: self._trapped,
+            events.Finished: self._finished,
+            events.ProtectionLost: self._protection_lost,
+        }
+
+    def __call__(self, event: events.Event) -> None:
+        """Show one event."""
+        self._end_progress()
+        self._screens[type(event)](event)
+
+    def close(self) -> None:
+        """Take away what moves, whatever happened."""
+        self._end_progress()
+
+    def _end_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _compile_started(self, event: events.CompileStarted) -> None:
+        text = f"{event.program} {size(event.size)}, this once: the result is kept in your cache folder"
+        self._progress = Progress(self._console, "compiling", "compiling", text)
+
+    def _compile_finished(self, event: events.CompileFinished) -> None:
+        facts = {
+            "program": event.program,
+            "target": event.target,
+            "program_digest": event.program_digest,
+            "code_size": event.code_size,
+            "cached": event.cached,
+        }
+        if event.cached and not self._console.json:
+            return
+        text = f"{event.program} {size(event.size)} → {size(event.code_size)} for {event.target}"
+        self._console.show(Block("compiled", "compiled", (text,), facts, elapsed_ns=event.elapsed_ns))
+
+    def _kind_passed_over(self, event: events.KindPassedOver) -> None:
+        name = TEE_NAMES.get(event.tee, event.tee)
+        facts = {"tee": event.tee, "reason": event.reason}
+        self._console.show(Block("passed-over", "passed over", (f"{name}: {event.reason}",), facts))
+
+    def _keep_started(self, event: events.KeepStarted) -> None:
+        self._started = event
+        if self._console.json:
+            facts = {"host": event.host, "tee": event.tee, "memory": event.memory, "hint": True}
+            self._console.show(Block("keep-started", "keep", (), facts, elapsed_ns=event.elapsed_ns))
+
+    def _evidence_verified(self, event: events.EvidenceVerified) -> None:
+        result = event.result
+        if result.simulated and not self._banner_shown:
+            self._banner_shown = True
+            self._console.show(simulated_banner())
+        for lost in result.lost_protections:
+            if lost.what != "simulated":
+                self._console.show(warning(lost.what, lost.text))
+        name = TEE_NAMES.get(result.tee, result.tee)
+        platform = f"{name} · {result.product.capitalize()}" + (" · simulated" if result.simulated else "")
+        facts = {"tee": result.tee, "product": result.product, "simulated": result.simulated}
+        made_ns = self._started.elapsed_ns if self._started else None
+        self._console.show(Block("platform", "platform", (platform,), facts, elapsed_ns=made_ns))
+        self._console.show(_evidence_block(event))
+
+    def _delivered(self, event: events.Delivered) -> None:
+        parts = [
+            f"{event.program} {size(event.program_size)}",
+            plural(event.arguments, "argument"),
+            plural(event.files, "file") + (f" ({size(event.file_bytes)})" if event.files else ""),
+        ]
+        if event.environment:
+            parts.append(plural(event.environment, "environment variable"))
+        text = f"{', '.join(parts)} · sealed to the keep"
+        facts = {
+            "program": event.program,
+            "program_size": event.program_size,
+            "arguments": event.arguments,
+            "environment": event.environment,
+            "files": event.files,
+            "file_bytes": event.file_bytes,
+            "sealed_bytes": event.sealed_bytes,
+        }
+        self._console.show(Block("delivered", "delivered", (text,), facts, elapsed_ns=event.elapsed_ns))
+
+    def _launched(self, event: events.Launched) -> None:
+        text = f"the keep proved back program {short(event.program_digest)} = what you compiled"
+        facts = {
+            "program_digest": event.program_digest,
+            "target": event.target,
+            "measurement": event.measurement,
+            "memory_limit": event.memory_limit,
+            "session": event.session_id,
+        }
+        self._console.show(Block("launched", "launched", (text,), facts, elapsed_ns=event.elapsed_ns))
+
+    def _trapped(self, event: events.Trapped) -> None:
+        first = event.name + (f": {event.detail}" if event.detail else "")
+        frames = tuple(f"at {frame}" for frame in event.backtrace)
+        facts = {"trap": event.name, "detail": event.detail, "backtrace": list(event.backtrace)}
+        self._console.show(Block("trap", "trap", (first, *frames), facts, loud=True))
+
+    def _finished(self, event: events.Finished) -> None:
+        self.finished = event
+
+    def _protection_lost(self, event: events.ProtectionLost) -> None:
+        self._console.show(warning(event.what, *event.lines))
+
+
+def _evidence_block(event: events.EvidenceVerified) -> Block:
+    result = event.result
+    whose = "the keep image you have" if event.image_size else "a launch digest you accept"
+    image = f" ({result.reference}, {size(event.image_size)})" if event.image_size else ""
+    reference = f" = {whose}{image}" if result.reference is not None else " (the policy accepts any)"
+    root = f"root {short(result.root_spki)} ({result.root_name})"
+    lines = (
+        f"{' → '.join(result.chain)}, {root}, {result.revocation}",
+        f"launch digest {short(result.launch_digest)}{reference}",
+        f"policy {result.policy_name}: {', '.join(result.policy_checks)}",
+        f"bound to your key and to a nonce of {event.nonce_size} bytes"
+        if result.bound
+        else "not bound to any session",
+    )
+    facts = {
+        "chain": list(result.chain),
+        "root": digest(result.root_spki),
+        "root_name": result.root_name,
+        "simulated": result.simulated,
+        "revocation": result.revocation,
+        "launch_digest": result.launch_digest,
+        "reference": result.reference,
+        "policy": result.policy_name,
+        "policy_id": result.policy_id,
+        "policy_checks": list(result.policy_checks),
+        "chip": result.chip,
+        "tcb": result.tcb,
+        "bound": result.bound,
+        "nonce_size": event.nonce_size,
+    }
+    return Block("evidence", "evidence", lines, facts, elapsed_ns=event.elapsed_ns)
+
+
+def closing(finished: events.Finished, receipt: str) -> Block:
+    """The last line: whose exit code it is, and where the verified receipt was written."""
+    trapped = finished.trap is not None
+    label = "trapped" if trapped else f"exit {finished.exit_code}"
+    text = f"receipt {receipt} · verify: wasmkeep receipt verify {receipt}"
+    facts = {
+        "exit_code": finished.exit_code,
+        "trap": finished.trap,
+        "whose": "program",
+        "receipt": receipt,
+        "stdout_size": finished.stdout_size,
+        "stderr_size": finished.stderr_size,
+        "peak_memory": finished.peak_memory,
+        "program_ns": finished.program_ns,
+    }
+    return Block("finished", label, (text,), facts, elapsed_ns=finished.elapsed_ns, elapsed_words=" in all")

@@ -1,0 +1,65 @@
+"""Where the token for a host comes from: a file, the environment, or the runtime folder of a local host."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from wasmkeep.cli.flags import read_file
+from wasmkeep.errors import InputError
+
+__all__ = ["find"]
+
+_FORM = re.compile(r"wk_[A-Za-z0-9_-]{43}")
+_MAX_SIZE = 4096  # bytes of a token file
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def find(path: str | None, host: str) -> str:
+    """The token to show ``host``: of ``--token-file``, else WASMKEEP_TOKEN, else what a host of this user on
+    loopback left in the user's runtime folder. Raises InputError where there is none, or it is not one.
+    """
+    if path is not None:
+        return _checked(read_file(path, "the token file", limit=_MAX_SIZE).decode("ascii", "replace"), path)
+    if value := os.environ.get("WASMKEEP_TOKEN"):
+        return _checked(value, "WASMKEEP_TOKEN")
+    if local := _of_local_host(host):
+        return local
+    raise InputError(
+        "token.missing",
+        f"there is no token for {host}",
+        required="the token that `wasmkeep host serve` or `wasmkeep host token create` printed there",
+        remedy="--token-file FILE, or set WASMKEEP_TOKEN",
+    )
+
+
+def _of_local_host(host: str) -> str | None:
+    from wasmkeep.host.private_files import read_private
+    from wasmkeep.host.tokens import runtime_token_path
+
+    try:
+        parts = urlsplit(host)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None  # the client says what is wrong with the address
+    if parts.hostname not in _LOOPBACK or port is None:
+        return None
+    path = runtime_token_path(port)
+    try:
+        text = read_private(path, _MAX_SIZE).decode("ascii", "replace")
+    except FileNotFoundError:
+        return None
+    return _checked(text, str(path))
+
+
+def _checked(text: str, source: str) -> str:
+    token = text.strip()
+    if not _FORM.fullmatch(token):
+        raise InputError(
+            "token.malformed",
+            f"{source} does not hold a token",
+            required="wk_ and 43 letters, digits, - or _",
+        )
+    return token
