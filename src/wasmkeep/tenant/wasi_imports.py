@@ -1,0 +1,103 @@
+"""WASI preview 1 as a program imports it: the functions, their numbers in a package, their types.
+
+The functions are those of ``wasi_snapshot_preview1`` (WebAssembly/WASI, legacy/preview1, witx), in
+alphabetical order; the position is the builtin number of protocol.md section 4. A type is written as the
+parameters, a colon, and the results: ``i`` is i32, ``I`` is i64 (core types after witx lowering).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from wasmkeep.tenant.wasm_types import FunctionType, ValueType
+
+__all__ = ["FUNCTIONS", "MODULE", "NUMBERS", "foreign_module"]
+
+MODULE: Final = "wasi_snapshot_preview1"
+
+_SIGNATURES: Final = {
+    "args_get": "ii:i",
+    "args_sizes_get": "ii:i",
+    "clock_res_get": "ii:i",
+    "clock_time_get": "iIi:i",
+    "environ_get": "ii:i",
+    "environ_sizes_get": "ii:i",
+    "fd_advise": "iIIi:i",
+    "fd_allocate": "iII:i",
+    "fd_close": "i:i",
+    "fd_datasync": "i:i",
+    "fd_fdstat_get": "ii:i",
+    "fd_fdstat_set_flags": "ii:i",
+    "fd_fdstat_set_rights": "iII:i",
+    "fd_filestat_get": "ii:i",
+    "fd_filestat_set_size": "iI:i",
+    "fd_filestat_set_times": "iIIi:i",
+    "fd_pread": "iiiIi:i",
+    "fd_prestat_dir_name": "iii:i",
+    "fd_prestat_get": "ii:i",
+    "fd_pwrite": "iiiIi:i",
+    "fd_read": "iiii:i",
+    "fd_readdir": "iiiIi:i",
+    "fd_renumber": "ii:i",
+    "fd_seek": "iIii:i",
+    "fd_sync": "i:i",
+    "fd_tell": "ii:i",
+    "fd_write": "iiii:i",
+    "path_create_directory": "iii:i",
+    "path_filestat_get": "iiiii:i",
+    "path_filestat_set_times": "iiiiIIi:i",
+    "path_link": "iiiiiii:i",
+    "path_open": "iiiiiIIii:i",
+    "path_readlink": "iiiiii:i",
+    "path_remove_directory": "iii:i",
+    "path_rename": "iiiiii:i",
+    "path_symlink": "iiiii:i",
+    "path_unlink_file": "iii:i",
+    "poll_oneoff": "iiii:i",
+    "proc_exit": "i:",
+    "proc_raise": "i:i",
+    "random_get": "ii:i",
+    "sched_yield": ":i",
+    "sock_accept": "iii:i",
+    "sock_recv": "iiiiii:i",
+    "sock_send": "iiiii:i",
+    "sock_shutdown": "ii:i",
+}
+
+_LETTERS: Final = {"i": ValueType.I32, "I": ValueType.I64}
+
+
+def _function_type(signature: str) -> FunctionType:
+    parameters, results = signature.split(":")
+    return FunctionType(tuple(_LETTERS[x] for x in parameters), tuple(_LETTERS[x] for x in results))
+
+
+FUNCTIONS: Final = MappingProxyType({name: _function_type(text) for name, text in _SIGNATURES.items()})
+NUMBERS: Final = MappingProxyType({name: number for number, name in enumerate(_SIGNATURES)})
+
+_PREVIEW1 = "rebuild it for WASI preview 1 (for example the target wasm32-wasip1)"
+_NO_BROWSER = "rebuild it for WASI preview 1, without wasm-bindgen"
+
+_FOREIGN_NAMES: Final = {
+    "wasi_unstable": ("WASI snapshot 0 (wasi_unstable)", _PREVIEW1),
+    "wasi_snapshot_preview2": ("WASI preview 2", _PREVIEW1),
+    "wasi": ("threads (wasi-threads)", "build it without threads"),
+    "wbg": ("a JavaScript host (wasm-bindgen)", _NO_BROWSER),
+    "gojs": ("a JavaScript host (Go's js/wasm)", "build it with GOOS=wasip1"),
+    "go": ("a JavaScript host (Go's js/wasm)", "build it with GOOS=wasip1"),
+}
+_FOREIGN_PREFIXES: Final = {
+    "wasi:": ("WASI preview 2 or later", _PREVIEW1),
+    "wasi_ephemeral_": ("a WASI proposal beyond preview 1", _PREVIEW1),
+    "GOT.": ("dynamic linking (imports GOT)", "link the program statically"),
+    "__wbindgen": ("a JavaScript host (wasm-bindgen)", _NO_BROWSER),
+}
+
+
+def foreign_module(module: str) -> tuple[str, str] | None:
+    """What an import from ``module`` means where that is well known: (name of the feature, remedy)."""
+    known = _FOREIGN_NAMES.get(module)
+    if known is not None:
+        return known
+    return next((known for prefix, known in _FOREIGN_PREFIXES.items() if module.startswith(prefix)), None)
