@@ -66,13 +66,18 @@ def receipt_path(options: argparse.Namespace) -> Path:
     return path
 
 
-def write_receipt(path: Path, receipt: bytes) -> None:
-    """Write the receipt whole or not at all, readable by its owner. Raises OutputError."""
+def salts_path(receipt: Path) -> Path:
+    """Beside a receipt: what lets its owner disclose single fields of it."""
+    return receipt.with_name(receipt.name + ".salts")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner alone. Raises OutputError."""
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(receipt)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)
@@ -81,7 +86,7 @@ def write_receipt(path: Path, receipt: bytes) -> None:
             raise
     except OSError as error:
         raise OutputError(
-            "output.receipt", f"the receipt cannot be written to {path}", found=error.strerror or "an error"
+            "output.receipt", f"{path} cannot be written", found=error.strerror or "an error"
         ) from error
 
 
@@ -103,7 +108,8 @@ async def deploy_to(
     finished = screen.finished
     if finished is None:
         raise RuntimeError("a deployment ended without a receipt and without an error")
-    write_receipt(receipt, finished.receipt)
+    write_private(receipt, finished.receipt)
+    write_private(salts_path(receipt), finished.disclosures)
     console.show(closing(finished, str(receipt)))
     return EXIT_TRAPPED if finished.exit_code is None else finished.exit_code & 0xFF
 

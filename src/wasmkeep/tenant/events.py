@@ -136,13 +136,15 @@ class Trapped:
 class Finished:
     """The program ended and its receipt verified against the output that arrived.
 
-    Exactly one of ``exit_code`` and ``trap`` is not None. ``receipt`` is the receipt file's bytes;
+    Exactly one of ``exit_code`` and ``trap`` is not None. ``receipt`` is the receipt file's bytes,
+    ``disclosures`` the salts that the tenant keeps to disclose single fields;
     ``elapsed_ns`` covers the whole deployment, ``program_ns`` is the keep's own clock.
     """
 
     exit_code: int | None
     trap: str | None
     receipt: bytes
+    disclosures: bytes
     stdout_size: int
     stderr_size: int
     peak_memory: int
