@@ -1,0 +1,72 @@
+"""The attestation result: a verdict of this verifier's, and the facts that screens and receipts show.
+
+There is no negative result: evidence that fails raises `Rejected`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from wasmkeep.evidence.roots import Root
+from wasmkeep.evidence.snp.facts import SnpFacts
+
+__all__ = ["AttestationResult", "LostProtection"]
+
+
+@dataclass(frozen=True, slots=True)
+class LostProtection:
+    """Something a strict policy would have refused and this one allowed. ``what`` is a stable word."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationResult:
+    """Evidence that passed a policy at a moment.
+
+    ``simulated`` is True because the chain reached the root that the policy pins for a simulator, and for no
+    other reason. ``bound`` is False when the report data was not compared with a session (`UNBOUND`), and
+    ``host_data_bound`` likewise for the host data: a session must require both. ``reference`` is the name of
+    the reference value that the launch digest matched, None only where the policy accepts any measurement.
+    ``chain`` names the certificates from the signing key up. ``policy_checks`` are short phrases of what the
+    policy required, for people; ``lost_protections`` must be shown. ``evidence_digest`` is SHA-256 of the raw
+    report (32 bytes); ``root_spki`` of the root's public key (32 bytes). ``at`` is when it was judged.
+    """
+
+    tee: str
+    at: datetime
+    verifier: str
+    policy_name: str
+    policy_id: str
+    evidence_digest: bytes
+    root_name: str
+    root_spki: bytes
+    simulated: bool
+    chain: tuple[str, ...]
+    product: str
+    launch_digest: bytes
+    reference: str | None
+    report_data: bytes
+    host_data: bytes
+    bound: bool
+    host_data_bound: bool
+    chip: str
+    tcb: str
+    revocation: str
+    policy_checks: tuple[str, ...]
+    lost_protections: tuple[LostProtection, ...]
+    snp: SnpFacts
+
+    @property
+    def root(self) -> Root:
+        """The root the chain reached."""
+        product = "" if self.simulated else self.product
+        return Root(self.root_name, self.root_spki, product, self.simulated)
+
+    def claims(self) -> dict[str, object]:
+        """An EAT attestation result (draft-ietf-rats-ear-04) as JSON types, unsigned."""
+        from wasmkeep.evidence.ear import claims
+
+        return claims(self)

@@ -1,0 +1,75 @@
+"""Pinned root keys: SHA-256 digests of the SubjectPublicKeyInfo (DER), and nothing else.
+
+A common name proves nothing: anyone can make a self-consistent chain under a root called "ARK-Milan". A
+simulator's root is in no table; it counts only where the policy pins it, and never beside vendors' roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["AMD_ROOTS", "Root", "format_pin", "parse_pin", "simulated_root"]
+
+_PIN_PREFIX = "sha256:"
+_DIGEST_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root key that a chain may end at.
+
+    ``product`` is the generation it speaks for, empty for a simulator's (there the leaf certificate says);
+    ``simulated`` is True only for a root made from a policy's pin.
+    """
+
+    name: str
+    spki_sha256: bytes
+    product: str
+    simulated: bool
+
+    @property
+    def pin(self) -> str:
+        """``sha256:`` and 64 hexadecimal digits, as policies and screens write it."""
+        return format_pin(self.spki_sha256)
+
+
+def _amd(product: str, digest: str) -> Root:
+    return Root(
+        name=f"AMD ARK {product}", spki_sha256=bytes.fromhex(digest), product=product, simulated=False
+    )
+
+
+_AMD = (
+    # Each digest agrees in at least five independent projects and with AMD's published certificate.
+    _amd("Milan", "9f056bee44377e29308cb5ffa895bdfb62d18881fa6bed8d6f075b0204089cb9"),
+    _amd("Genoa", "429a69c9422aa258ee4d8db5fcda9c6470ef15f8cd5a9cebd6cbc7d90b863831"),
+    _amd("Turin", "4f125410563a2ab9a50356f9243f6fe0b6f73de98603f53f90339c70e9d7ad08"),
+)
+
+AMD_ROOTS: Mapping[bytes, Root] = MappingProxyType({root.spki_sha256: root for root in _AMD})
+"""AMD's root keys (ARK) for SEV-SNP, by SPKI digest."""
+
+
+def format_pin(spki_sha256: bytes) -> str:
+    """``sha256:<hex>`` of a 32-byte SPKI digest; ``ValueError`` for another length."""
+    if len(spki_sha256) != _DIGEST_SIZE:
+        raise ValueError("an SPKI digest has 32 bytes")
+    return _PIN_PREFIX + spki_sha256.hex()
+
+
+def parse_pin(text: str) -> bytes:
+    """The 32-byte digest in ``sha256:`` and 64 lower-case hexadecimal digits; else ``ValueError``."""
+    digits = text.removeprefix(_PIN_PREFIX)
+    hexadecimal = len(digits) == 2 * _DIGEST_SIZE and set(digits) <= set("0123456789abcdef")
+    if not text.startswith(_PIN_PREFIX) or not hexadecimal:
+        raise ValueError("a pin is written sha256: and 64 lower-case hexadecimal digits")
+    return bytes.fromhex(digits)
+
+
+def simulated_root(pin: bytes) -> Root:
+    """The root that a policy pins for a simulator. Raises ``ValueError`` if it is a vendor's key."""
+    if pin in AMD_ROOTS:
+        raise ValueError(f"{AMD_ROOTS[pin].name} is a vendor's root, not a simulator's")
+    return Root(name="a simulator's root", spki_sha256=pin, product="", simulated=True)

@@ -1,0 +1,250 @@
+"""The verdict on SEV-SNP evidence. The steps, in order; the code below carries their numbers.
+
+Authenticity. A failure ends the verdict at once: fields that nobody vouches for decide nothing.
+ 1. The policy names this platform.
+ 2. The report parses: exact length, known version, reserved bits zero (`report`).
+ 3. Certificates parse and have AMD's profile; the root is pinned, and each link is signed (`chain`).
+ 4. The report says that a VCEK or VLEK signed it, and the certificate is of that kind.
+ 5. The signature over bytes 000h to 29Fh is ECDSA P-384 SHA-384 with r and s in range, and verifies.
+ 6. The certificate's own extensions parse; product and TCB layout follow.
+
+Acceptance. All failures are collected and reported together.
+ 7. Dates of all certificates; revocation list (`chain`).
+ 8. Signer kind is one the policy allows.
+ 9. Report version is not below the policy's floor.
+10. One product: in the certificate, of the root, and by the report's CPUID.
+11. TCB in the certificate equals REPORTED_TCB, component by component.
+12. Hardware id in the certificate equals CHIP_ID; a masked one only where the policy allows it.
+13. The generation is one the policy names.
+14. Guest policy: bit 17 set, no unknown bit, nothing allowed that the policy forbids, all that it requires.
+15. Firmware ABI is not below the minimum, neither current nor committed.
+16. VMPL is not above the maximum; a report that the host requested is refused.
+17. Report data is the expected binding (or the caller said UNBOUND).
+18. Host data is the expected value (or the caller said UNBOUND).
+19. The launch digest is a reference value that the policy names.
+20. ID key, author key, family and image id are listed, where the policy lists any; guest SVN is high enough.
+21. REPORTED_TCB reaches the minimum of its model line, in every component.
+22. Firmware is committed: nothing that runs can still be rolled back.
+23. Platform info: memory-alias check done, where the version has it; no unknown bit.
+24. The chip is on the allow-list, if there is one, and not on the deny-list; a masked id satisfies neither.
+
+Left to the caller: that reference values are its own, that the moment is now, and to keep the newest
+revocation list's date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.exceptions import InvalidSignature
+
+from wasmkeep.evidence.binding import Unbound
+from wasmkeep.evidence.errors import Finding, Kind, Rejected
+from wasmkeep.evidence.policy import Policy
+from wasmkeep.evidence.result import AttestationResult
+from wasmkeep.evidence.snp import certificates, chain, outcome, rules, signatures
+from wasmkeep.evidence.snp.endorsement import EndorsedIdentity, read_endorsement
+from wasmkeep.evidence.snp.evidence import SnpEvidence
+from wasmkeep.evidence.snp.products import layout_of, line_of
+from wasmkeep.evidence.snp.report import SIGNED_SIZE, Report, SigningKey, parse
+from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
+
+__all__ = ["Genuine", "authenticate", "verify"]
+
+_CHAIN_LENGTH = 2
+_ALGO_ECDSA_P384_SHA384 = 1
+_REPORT = "AMD 56860, 7.3 ATTESTATION_REPORT"
+
+
+@dataclass(frozen=True, slots=True)
+class Genuine:
+    """A report whose signature leads to an accepted root. Made by `authenticate` only.
+
+    ``product`` and ``line`` come from CPUID where the report has it, else from the certificate.
+    """
+
+    report: Report
+    key: chain.AuthenticKey
+    identity: EndorsedIdentity
+    signer: str
+    line: str
+    product: str
+    reported_tcb: Tcb
+    current_tcb: Tcb
+    committed_tcb: Tcb
+    launch_tcb: Tcb
+
+
+def verify(
+    evidence: SnpEvidence,
+    policy: Policy,
+    *,
+    at: datetime,
+    binding: bytes | Unbound,
+    host_data: bytes | Unbound,
+    reference_values: Mapping[bytes, str],
+    crl_not_older_than: Mapping[str, datetime],
+) -> AttestationResult:
+    """See `wasmkeep.evidence.verify`."""
+    genuine = authenticate(evidence, policy)
+    authority = genuine.key.authority
+    # 7
+    findings = list(chain.dates((genuine.key.certificate, authority.ask, authority.ark), at))
+    revocation_rules = chain.RevocationRules(
+        policy.revocation.required, policy.revocation.max_age, crl_not_older_than
+    )
+    revocation, revocation_findings = chain.revocation(authority, evidence.crl, revocation_rules, at)
+    findings += revocation_findings
+    # 8 to 24
+    case = rules.Case(genuine, policy, binding, host_data, reference_values)
+    findings += rules.findings(case)
+    if findings:
+        raise Rejected(*findings)
+    return outcome.result(case, revocation, at, hashlib.sha256(evidence.report).digest())
+
+
+def authenticate(evidence: SnpEvidence, policy: Policy) -> Genuine:
+    """Steps 1 to 6: whose report this is. Says nothing about dates, revocation or acceptance."""
+    # 1
+    if "snp" not in policy.platforms:
+        raise Rejected(_platform_denied(policy))
+    # 2
+    report = parse(evidence.report)
+    # 4, first half: what the report says of its signer, so that the certificate has a name
+    signer = _signer(report)
+    # 3
+    key = _authentic_key(evidence, policy, signer)
+    # 4, second half
+    _require_kind(key, signer)
+    # 5
+    _require_signature(report, evidence.report[:SIGNED_SIZE], key)
+    # 6
+    identity = read_endorsement(key.certificate)
+    line, product = _product(report, identity)
+    layout = layout_of(product)
+    tcbs = [
+        _tcb(value, layout)
+        for value in (report.reported_tcb, report.current_tcb, report.committed_tcb, report.launch_tcb)
+    ]
+    return Genuine(report, key, identity, signer, line, product, *tcbs)
+
+
+def _authentic_key(evidence: SnpEvidence, policy: Policy, signer: str) -> chain.AuthenticKey:
+    if len(evidence.chain) != _CHAIN_LENGTH:
+        raise Rejected(
+            Finding(
+                "snp.chain.length",
+                Kind.MALFORMED,
+                "the certificate chain has a wrong number of certificates",
+                found=str(len(evidence.chain)),
+                required="2: ASK and ARK",
+            )
+        )
+    ask_label = "ASVK" if signer == SigningKey.VLEK.name else "ASK"
+    ark = certificates.load_authority(evidence.chain[1], "ARK")
+    ask = certificates.load_authority(evidence.chain[0], ask_label)
+    certificate = certificates.load_endorsement(evidence.vcek, signer)
+    authority = chain.authenticate_authority(ark, ask, policy.roots)
+    return chain.authenticate_key(certificate, authority)
+
+
+def _signer(report: Report) -> str:
+    if report.signing_key == SigningKey.NONE:
+        raise Rejected(
+            Finding(
+                "snp.signature.unsigned",
+                Kind.UNTRUSTED,
+                "nobody signed the report",
+                found="SIGNING_KEY 7 (none)",
+                required="VCEK or VLEK",
+                section=_REPORT,
+                meaning="the host masks the chip's key, so that reports prove nothing",
+            )
+        )
+    if report.signing_key not in (SigningKey.VCEK, SigningKey.VLEK):
+        raise Rejected(
+            _unsupported("snp.signer", "the report names an unknown signer", str(report.signing_key))
+        )
+    return SigningKey(report.signing_key).name
+
+
+def _require_kind(key: chain.AuthenticKey, signer: str) -> None:
+    """A VLEK is a cloud's, a VCEK a chip's: names in certificates that AMD signed tell them apart."""
+    name = key.certificate.common_name
+    is_vlek = signer == SigningKey.VLEK.name
+    if name != f"SEV-{signer}" or key.authority.issues_vleks != is_vlek:
+        raise Rejected(
+            Finding(
+                "snp.signer.certificate",
+                Kind.UNTRUSTED,
+                "the certificate is of another kind than the key that the report names",
+                found=f"{name or 'no name'} from {key.authority.ask.common_name or 'no name'}",
+                required=f"SEV-{signer}",
+                section=_REPORT,
+            )
+        )
+
+
+def _require_signature(report: Report, signed: bytes, key: chain.AuthenticKey) -> None:
+    if report.signature_algo != _ALGO_ECDSA_P384_SHA384:
+        found = str(report.signature_algo)
+        raise Rejected(
+            _unsupported("snp.signature.algorithm", "the report is signed with another algorithm", found)
+        )
+    try:
+        signatures.verify(key.certificate.key, report.signature_r, report.signature_s, signed)
+    except ValueError as error:
+        raise Rejected(_bad_signature("snp.signature.range", str(error), key)) from error
+    except InvalidSignature as error:
+        message = f"the report was not signed by this {key.certificate.label}"
+        raise Rejected(_bad_signature("snp.signature", message, key)) from error
+
+
+def _product(report: Report, identity: EndorsedIdentity) -> tuple[str, str]:
+    """Model line and product: CPUID's where the report has it (the signature covers it)."""
+    if report.cpuid_family is None or report.cpuid_model is None:
+        return "", identity.product
+    line = line_of(report.cpuid_family, report.cpuid_model)
+    if line is None:
+        found = f"family {report.cpuid_family:#x}, model {report.cpuid_model:#x}"
+        raise Rejected(_unsupported("snp.product", "the report is from an unknown processor", found))
+    return line.name, line.product
+
+
+def _tcb(value: int, layout: TcbLayout) -> Tcb:
+    try:
+        return Tcb.decode(value, layout)
+    except ValueError as error:
+        raise Rejected(
+            Finding("snp.tcb.reserved", Kind.MALFORMED, str(error), section="AMD 56860, 2.2 TCB_VERSION")
+        ) from error
+
+
+def _platform_denied(policy: Policy) -> Finding:
+    return Finding(
+        "platform.denied",
+        Kind.REFUSED,
+        "the policy does not name AMD SEV-SNP",
+        found="snp",
+        required=", ".join(policy.platforms),
+        section="wasmkeep policy: platforms",
+    )
+
+
+def _unsupported(check: str, message: str, found: str) -> Finding:
+    return Finding(check, Kind.UNSUPPORTED, message, found=found, section=_REPORT)
+
+
+def _bad_signature(check: str, message: str, key: chain.AuthenticKey) -> Finding:
+    return Finding(
+        check,
+        Kind.UNTRUSTED,
+        message,
+        found="a signature that does not verify",
+        required=f"signed by the {key.certificate.label} that {key.authority.ask.common_name} vouches for",
+        section="AMD 56860, 7.3 and 10 (signature format)",
+        meaning="report and certificate are from different chips, or the report was altered",
+    )

@@ -1,0 +1,138 @@
+"""The result of accepted SNP evidence: facts, what was required, and what the policy gave up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from wasmkeep import __version__
+from wasmkeep.evidence.binding import Unbound
+from wasmkeep.evidence.result import AttestationResult, LostProtection
+from wasmkeep.evidence.snp import defaults, rules
+from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit
+from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
+from wasmkeep.evidence.snp.facts import SnpFacts
+
+if TYPE_CHECKING:
+    from wasmkeep.evidence.snp.rules import Case
+
+__all__ = ["result"]
+
+
+def result(case: Case, revocation: Revocation, at: datetime, evidence_digest: bytes) -> AttestationResult:
+    """Assemble the result; called only when no step refused."""
+    genuine, policy = case.genuine, case.policy
+    authority = genuine.key.authority
+    facts = _facts(case, revocation)
+    return AttestationResult(
+        tee="snp",
+        at=at,
+        verifier=f"wasmkeep {__version__}",
+        policy_name=policy.name,
+        policy_id=policy.identifier,
+        evidence_digest=evidence_digest,
+        root_name=authority.root.name,
+        root_spki=authority.root.spki_sha256,
+        simulated=authority.root.simulated,
+        chain=(genuine.signer, authority.ask.label, authority.ark.label),
+        product=genuine.product,
+        launch_digest=genuine.report.measurement,
+        reference=rules.reference(case),
+        report_data=genuine.report.report_data,
+        host_data=genuine.report.host_data,
+        bound=not isinstance(case.binding, Unbound),
+        host_data_bound=not isinstance(case.host_data, Unbound),
+        chip=facts.chip_rule,
+        tcb=str(facts.reported_tcb),
+        revocation=_describe(revocation),
+        policy_checks=tuple(_policy_checks(facts)),
+        lost_protections=tuple(_lost(case, revocation)),
+        snp=facts,
+    )
+
+
+def _facts(case: Case, revocation: Revocation) -> SnpFacts:
+    genuine = case.genuine
+    report = genuine.report
+    return SnpFacts(
+        report=report,
+        product=genuine.product,
+        product_name=genuine.identity.product_name,
+        model_line=genuine.line,
+        signer=genuine.signer,
+        csp_id=genuine.identity.csp_id,
+        chip_id=None if report.chip_id_masked else report.chip_id,
+        chip_rule=_chip_rule(case),
+        reported_tcb=genuine.reported_tcb,
+        current_tcb=genuine.current_tcb,
+        committed_tcb=genuine.committed_tcb,
+        launch_tcb=genuine.launch_tcb,
+        minimum_tcb=rules.minimum_tcb(case),
+        provisional=rules.is_provisional(genuine),
+        revocation=revocation,
+    )
+
+
+def _chip_rule(case: Case) -> str:
+    snp = case.policy.snp
+    if snp.chips_allow:
+        return "a chip that the policy lists"
+    if snp.chips_deny:
+        return "any chip of this generation that the policy does not deny"
+    return "any chip of this generation"
+
+
+def _describe(revocation: Revocation) -> str:
+    if revocation.status is RevocationStatus.FRESH and revocation.next_update is not None:
+        return f"CRL fresh, until {revocation.next_update:%Y-%m-%d}"
+    return revocation.status.value
+
+
+def _policy_checks(facts: SnpFacts) -> Iterator[str]:
+    """What held, in words; each from the check that established it."""
+    report = facts.report
+    if not report.policy & GuestPolicyBit.DEBUG:
+        yield "no debug"
+    if not report.policy & GuestPolicyBit.MIGRATE_MA:
+        yield "no migration"
+    yield f"TCB ≥ {facts.minimum_tcb}"
+    yield f"VMPL {report.vmpl}"
+    if report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
+        yield "memory alias check"
+    yield facts.chip_rule
+
+
+def _lost(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
+    """Every exception of the policy's that this evidence made use of."""
+    genuine, policy = case.genuine, case.policy
+    report, root = genuine.report, genuine.key.authority.root
+    if root.simulated:
+        text = f"the root {root.pin} is a simulator's: nothing is protected from the owner of that computer"
+        yield LostProtection("simulated", text)
+    if genuine.product in policy.snp.lifted_denials:
+        known = defaults.generation(genuine.product)
+        text = f"{genuine.product} is accepted because the policy names it; {known.denied if known else ''}"
+        yield LostProtection("denied-generation-allowed", text)
+    if report.policy & GuestPolicyBit.DEBUG:
+        yield LostProtection("debug-allowed", "the host may read and write the keep's memory")
+    if report.policy & GuestPolicyBit.MIGRATE_MA:
+        yield LostProtection("migration-allowed", "a migration agent may read the keep's state")
+    if report.vmpl:
+        yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
+    if rules.reference(case) is None:
+        yield LostProtection("any-measurement", "the policy accepts whatever was launched")
+    if revocation.status is not RevocationStatus.FRESH:
+        yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
+    if rules.is_provisional(genuine):
+        yield LostProtection("provisional-firmware", "the platform's firmware can still be rolled back")
+    if report.chip_id_masked:
+        yield LostProtection("masked-chip-id", "the chip is not identified")
+    if genuine.signer == "VLEK":
+        yield LostProtection(
+            "vlek", f"a key of {genuine.identity.csp_id} signed the report, not a chip's own"
+        )
+    if not report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
+        yield LostProtection(
+            "no-alias-check", "the platform did not say that it checked its memory for aliases"
+        )

@@ -1,0 +1,244 @@
+"""The attestation report: 1184 bytes, every field, every reserved bit (N-7.3, tables 21 to 23).
+
+Strict: what parses re-encodes to the same bytes. Values are not judged here; `checks` does that.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from wasmkeep.evidence.errors import Finding, Kind, Rejected
+
+__all__ = ["REPORT_SIZE", "SIGNED_SIZE", "VERSIONS", "Report", "SigningKey", "parse"]
+
+REPORT_SIZE = 0x4A0
+SIGNED_SIZE = 0x2A0
+"""The signature covers bytes 000h to 29Fh."""
+VERSIONS = (2, 3, 5)
+"""Versions with a public description; 4 has none."""
+
+_FIRST_WITH_CPUID = 3
+_FIRST_WITH_MITIGATION_VECTORS = 5
+_SECTION = "AMD 56860, 7.3 ATTESTATION_REPORT"
+
+_LAYOUT = struct.Struct(
+    "<"
+    "I I Q 16s 16s I I Q Q I I"  # 000 version … 048 key_info, 04C reserved
+    "64s 48s 32s 48s 48s 32s 32s"  # 050 report_data … 160 report_id_ma
+    "Q 3B 21s 64s Q"  # 180 reported_tcb, 188 CPUID, 18B reserved, 1A0 chip_id, 1E0 committed_tcb
+    "4B 4B Q Q Q 152s"  # 1E8 current and 1EC committed version, 1F0 launch_tcb, 1F8 vectors, 208 reserved
+    "72s 72s 368s"  # 2A0 signature: r, s, zeros
+)
+
+
+class SigningKey(IntEnum):
+    """SIGNING_KEY in key_info, bits 4:2. Other values are reserved."""
+
+    VCEK = 0
+    VLEK = 1
+    NONE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All fields in the specification's spelling; sizes in bytes, integers as they stand.
+
+    TCB fields are u64 (see `tcb.Tcb.decode`). ``cpuid_*`` are combined values, None before version 3;
+    ``*_mit_vector`` are None before version 5. ``signature_r`` and ``signature_s`` are at most 576 bits.
+    """
+
+    version: int
+    guest_svn: int
+    policy: int
+    family_id: bytes  # 16
+    image_id: bytes  # 16
+    vmpl: int
+    signature_algo: int
+    current_tcb: int
+    platform_info: int
+    key_info: int
+    report_data: bytes  # 64
+    measurement: bytes  # 48
+    host_data: bytes  # 32
+    id_key_digest: bytes  # 48
+    author_key_digest: bytes  # 48
+    report_id: bytes  # 32
+    report_id_ma: bytes  # 32
+    reported_tcb: int
+    cpuid_family: int | None
+    cpuid_model: int | None
+    cpuid_stepping: int | None
+    chip_id: bytes  # 64
+    committed_tcb: int
+    current_build: int
+    current_minor: int
+    current_major: int
+    committed_build: int
+    committed_minor: int
+    committed_major: int
+    launch_tcb: int
+    launch_mit_vector: int | None
+    current_mit_vector: int | None
+    signature_r: int = 0
+    signature_s: int = 0
+
+    @property
+    def author_key_en(self) -> bool:
+        return bool(self.key_info & 1)
+
+    @property
+    def mask_chip_key(self) -> bool:
+        return bool(self.key_info & 2)
+
+    @property
+    def signing_key(self) -> int:
+        """A value of `SigningKey`, or a reserved one."""
+        return self.key_info >> 2 & 7
+
+    @property
+    def chip_id_masked(self) -> bool:
+        """The host asked that the chip's identity be left out (MASK_CHIP_ID)."""
+        return not any(self.chip_id)
+
+    @property
+    def current_version(self) -> tuple[int, int, int]:
+        """Firmware that runs: major, minor, build."""
+        return self.current_major, self.current_minor, self.current_build
+
+    @property
+    def committed_version(self) -> tuple[int, int, int]:
+        """Firmware that can no longer be rolled back: major, minor, build."""
+        return self.committed_major, self.committed_minor, self.committed_build
+
+    def encode(self) -> bytes:
+        """The 1184 bytes. ``ValueError`` where a field does not fit or does not exist in this version."""
+        _require_fields_of_version(self)
+        sizes = (16, 16, 64, 48, 32, 48, 48, 32, 32, 64)
+        for value, size in zip(_byte_fields(self), sizes, strict=True):
+            if len(value) != size:
+                raise ValueError(f"a report field of {size} bytes has {len(value)}")
+        try:
+            return _LAYOUT.pack(*_values(self))
+        except (struct.error, OverflowError) as error:
+            raise ValueError(f"a report field is out of range: {error}") from error
+
+    def signed_part(self) -> bytes:
+        """The 672 bytes under the signature."""
+        return self.encode()[:SIGNED_SIZE]
+
+
+def _byte_fields(report: Report) -> tuple[bytes, ...]:
+    return (
+        report.family_id,
+        report.image_id,
+        report.report_data,
+        report.measurement,
+        report.host_data,
+        report.id_key_digest,
+        report.author_key_digest,
+        report.report_id,
+        report.report_id_ma,
+        report.chip_id,
+    )
+
+
+def _require_fields_of_version(report: Report) -> None:
+    cpuid = (report.cpuid_family, report.cpuid_model, report.cpuid_stepping)
+    vectors = (report.launch_mit_vector, report.current_mit_vector)
+    for fields, first in ((cpuid, _FIRST_WITH_CPUID), (vectors, _FIRST_WITH_MITIGATION_VECTORS)):
+        present = report.version >= first
+        if any((field is not None) != present for field in fields):
+            raise ValueError(f"fields of report version {first} do not fit version {report.version}")
+
+
+def _values(report: Report) -> tuple[object, ...]:
+    r = report
+    return (
+        *(r.version, r.guest_svn, r.policy, r.family_id, r.image_id, r.vmpl, r.signature_algo),
+        *(r.current_tcb, r.platform_info, r.key_info, 0),
+        *(r.report_data, r.measurement, r.host_data, r.id_key_digest, r.author_key_digest),
+        *(r.report_id, r.report_id_ma, r.reported_tcb),
+        *(r.cpuid_family or 0, r.cpuid_model or 0, r.cpuid_stepping or 0, b""),
+        *(r.chip_id, r.committed_tcb),
+        *(r.current_build, r.current_minor, r.current_major, 0),
+        *(r.committed_build, r.committed_minor, r.committed_major, 0),
+        *(r.launch_tcb, r.launch_mit_vector or 0, r.current_mit_vector or 0, b""),
+        *(r.signature_r.to_bytes(72, "little"), r.signature_s.to_bytes(72, "little"), b""),
+    )
+
+
+def parse(data: bytes) -> Report:
+    """Read a report of exactly 1184 bytes.
+
+    Raises `Rejected`: ``snp.report.size``, ``snp.report.version`` (not 2, 3 or 5), ``snp.report.reserved``
+    (a reserved field or the padding of the signature is not zero).
+    """
+    if len(data) != REPORT_SIZE:
+        raise _malformed("size", "the report has a wrong size", f"{len(data)} bytes", f"{REPORT_SIZE} bytes")
+    fields = _LAYOUT.unpack(data)
+    version = fields[0]
+    if version not in VERSIONS:
+        raise Rejected(
+            Finding(
+                "snp.report.version",
+                Kind.UNSUPPORTED,
+                "the report has a version that this verifier does not know",
+                found=str(version),
+                required="2, 3 or 5",
+                section=_SECTION,
+                advice="a newer wasmkeep may know it",
+            )
+        )
+    _require_zero(data, fields, version)
+    has_cpuid = version >= _FIRST_WITH_CPUID
+    has_vectors = version >= _FIRST_WITH_MITIGATION_VECTORS
+    r, s = (int.from_bytes(fields[at], "little") for at in (37, 38))
+    values: list[Any] = [  # Any: `struct` gives what the layout says, in the order of the fields
+        *fields[0:10],
+        *fields[11:19],
+        *(fields[19:22] if has_cpuid else (None, None, None)),
+        *fields[23:28],
+        *fields[29:32],
+        fields[33],
+        *(fields[34:36] if has_vectors else (None, None)),
+    ]
+    return Report(*values, r, s)
+
+
+def _require_zero(data: bytes, fields: tuple[object, ...], version: int) -> None:
+    """Every reserved field of this version, by its offset."""
+    reserved = [
+        (0x04C, fields[10]),
+        (0x18B, any(data[0x18B:0x1A0])),
+        (0x1EB, fields[28]),
+        (0x1EF, fields[32]),
+        (0x208, any(data[0x208:0x2A0])),
+        (0x330, any(data[0x330:0x4A0])),
+        (0x048, int.from_bytes(data[0x048:0x04C], "little") >> 5),
+    ]
+    if version < _FIRST_WITH_CPUID:
+        reserved.append((0x188, any(data[0x188:0x18B])))
+    if version < _FIRST_WITH_MITIGATION_VECTORS:
+        reserved.append((0x1F8, any(data[0x1F8:0x208])))
+    for offset, value in reserved:
+        if value:
+            raise _malformed(
+                "reserved", "a reserved field of the report is not zero", f"set bits at {offset:#05x}", "zero"
+            )
+
+
+def _malformed(check: str, message: str, found: str, required: str) -> Rejected:
+    return Rejected(
+        Finding(
+            f"snp.report.{check}",
+            Kind.MALFORMED,
+            message,
+            found=found,
+            required=required,
+            section=_SECTION,
+            meaning="these bytes are not an attestation report, or were damaged on the way",
+        )
+    )

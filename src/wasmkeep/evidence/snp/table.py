@@ -1,0 +1,103 @@
+"""The certificate table of an extended guest request: GUID, offset, length (AMD 56421, 4.1.8.1).
+
+GUID bytes stand in text order (RFC 4122), not mixed-endian as elsewhere in firmware. Strict: known GUIDs
+once each, contents behind the table in the order of their entries, nothing but zeros between and after them.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from uuid import UUID
+
+from wasmkeep.evidence.errors import Finding, Kind, Rejected
+
+__all__ = ["MAX_TABLE_SIZE", "CertificateTable", "decode", "encode"]
+
+MAX_TABLE_SIZE = 64 * 1024
+"""Bytes; four certificates and a list fit in a quarter of it."""
+
+_ENTRY = struct.Struct("<16s I I")
+_END = bytes(_ENTRY.size)
+_GUIDS = {
+    "vcek": UUID("63da758d-e664-4564-adc5-f4b93be8accd"),
+    "vlek": UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1"),
+    "ask": UUID("4ab7b379-bbac-4fe4-a02f-05aef327c782"),
+    "ark": UUID("c0b406a4-a803-4952-9743-3fb6014cd0ae"),
+    "crl": UUID("92f81bc3-5811-4d3d-97ff-d19f88dc67ea"),
+}
+_NAMES = {guid.bytes: name for name, guid in _GUIDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateTable:
+    """DER bytes, None where the table has no such entry. ``ask`` is the ASVK beside a VLEK."""
+
+    vcek: bytes | None = None
+    vlek: bytes | None = None
+    ask: bytes | None = None
+    ark: bytes | None = None
+    crl: bytes | None = None
+
+
+def encode(table: CertificateTable) -> bytes:
+    """The table with its contents behind it, unpadded."""
+    entries = [(guid, getattr(table, name)) for name, guid in _GUIDS.items()]
+    present = [(guid, data) for guid, data in entries if data is not None]
+    offset = _ENTRY.size * (len(present) + 1)
+    head, body = b"", b""
+    for guid, data in present:
+        head += _ENTRY.pack(guid.bytes, offset + len(body), len(data))
+        body += data
+    return head + _END + body
+
+
+def decode(data: bytes) -> CertificateTable:
+    """Read a table. Raises `Rejected` ``snp.certificates.table``: too long, an unknown or repeated GUID,
+    contents that leave a gap, overlap or pass the end, or bytes behind them that are not zero."""
+    if len(data) > MAX_TABLE_SIZE:
+        raise _malformed("the certificate table is too long", f"{len(data)} bytes", f"≤ {MAX_TABLE_SIZE}")
+    entries = _entries(data)
+    found: dict[str, bytes] = {}
+    expected = _ENTRY.size * (len(entries) + 1)
+    for guid, offset, length in entries:
+        name = _NAMES.get(guid)
+        if name is None or name in found:
+            word = "unknown" if name is None else "repeated"
+            raise _malformed(
+                f"an {word} entry in the certificate table", str(UUID(bytes=guid)), "each GUID once"
+            )
+        if offset < expected or not length or offset + length > len(data) or any(data[expected:offset]):
+            raise _malformed("an entry of the certificate table lies elsewhere", hex(offset), hex(expected))
+        found[name] = data[offset : offset + length]
+        expected = offset + length
+    if any(data[expected:]):
+        raise _malformed("bytes behind the certificate table", "not zero", "nothing, or zeros")
+    return CertificateTable(**found)
+
+
+def _entries(data: bytes) -> list[tuple[bytes, int, int]]:
+    entries: list[tuple[bytes, int, int]] = []
+    for index in range(len(_GUIDS) + 1):
+        raw = data[index * _ENTRY.size : (index + 1) * _ENTRY.size]
+        if raw == _END:
+            return entries
+        if len(raw) < _ENTRY.size:
+            break
+        entries.append(_ENTRY.unpack(raw))
+    raise _malformed(
+        "the certificate table has no end", "", f"at most {len(_GUIDS)} entries and a zero entry"
+    )
+
+
+def _malformed(message: str, found: str, required: str) -> Rejected:
+    return Rejected(
+        Finding(
+            "snp.certificates.table",
+            Kind.MALFORMED,
+            message,
+            found=found,
+            required=required,
+            section="AMD 56421, 4.1.8.1 extended guest request",
+        )
+    )
