@@ -1,0 +1,250 @@
+"""``/dev/sev``: the platform's commands (kernel uapi ``linux/psp-sev.h``).
+
+One ioctl, ``SEV_ISSUE_CMD``. The structures are the kernel's *user* structures, packed, little-endian; they
+lack the reserved words of the firmware's own command buffers (SEV API 5, SNP firmware ABI 8).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from wasmkeep.hardware.calls import Call, File, IoctlRefused, Pointer, Result
+from wasmkeep.hardware.ioctl import iowr
+from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
+
+u8, u32, u64 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64
+
+CHIP_ID_SIZE = 64
+MAX_BLOB = 0x4000  # the kernel refuses larger blobs (SEV_FW_BLOB_MAX_SIZE)
+
+
+class SevCommand(IntEnum):
+    """``cmd`` of `SevIssueCmd`. Not the firmware's command ids, which are `FirmwareCommand`."""
+
+    FACTORY_RESET = 0
+    PLATFORM_STATUS = 1
+    PEK_GEN = 2
+    PEK_CSR = 3
+    PDH_GEN = 4
+    PDH_CERT_EXPORT = 5
+    PEK_CERT_IMPORT = 6
+    GET_ID = 7
+    GET_ID2 = 8
+    SNP_PLATFORM_STATUS = 9
+    SNP_COMMIT = 10
+    SNP_SET_CONFIG = 11
+    SNP_VLEK_LOAD = 12
+
+
+class FirmwareCommand(IntEnum):
+    """Command ids of the firmware's mailbox used here (SNP firmware ABI 8; SEV API 4.3)."""
+
+    SNP_PLATFORM_STATUS = 0x83
+    SNP_DF_FLUSH = 0x84
+    SNP_DECOMMISSION = 0x90
+    SNP_ACTIVATE = 0x91
+    SNP_GUEST_STATUS = 0x92
+    SNP_GCTX_CREATE = 0x93
+    SNP_GUEST_REQUEST = 0x94
+    SNP_LAUNCH_START = 0xA0
+    SNP_LAUNCH_UPDATE = 0xA1
+    SNP_LAUNCH_FINISH = 0xA2
+    SNP_CONFIG = 0xC9
+    SNP_COMMIT = 0xCB
+    SNP_VLEK_LOAD = 0xCD
+
+
+class _Packed(ctypes.LittleEndianStructure):
+    _pack_ = 1
+    _layout_: ClassVar[str] = "ms"  # what ctypes of 3.14 wants said beside _pack_; the layout is the same
+
+
+class SevIssueCmd(_Packed):
+    cmd: int
+    data: int
+    error: int
+    _fields_ = (("cmd", u32), ("data", u64), ("error", u32))
+
+
+class SevUserDataStatus(_Packed):
+    """SEV PLATFORM_STATUS, 12 bytes."""
+
+    _fields_ = (
+        ("api_major", u8),
+        ("api_minor", u8),
+        ("state", u8),
+        ("flags", u32),
+        ("build", u8),
+        ("guest_count", u32),
+    )
+
+
+class SevUserDataPekCsr(_Packed):
+    _fields_ = (("address", u64), ("length", u32))
+
+
+class SevUserDataPdhCertExport(_Packed):
+    _fields_ = (
+        ("pdh_cert_address", u64),
+        ("pdh_cert_len", u32),
+        ("cert_chain_address", u64),
+        ("cert_chain_len", u32),
+    )
+
+
+class SevUserDataPekCertImport(_Packed):
+    _fields_ = (
+        ("pek_cert_address", u64),
+        ("pek_cert_len", u32),
+        ("oca_cert_address", u64),
+        ("oca_cert_len", u32),
+    )
+
+
+class SevUserDataGetId(_Packed):
+    _fields_ = (("socket1", u8 * CHIP_ID_SIZE), ("socket2", u8 * CHIP_ID_SIZE))
+
+
+class SevUserDataGetId2(_Packed):
+    address: int
+    length: int
+    _fields_ = (("address", u64), ("length", u32))
+
+
+class SevUserDataSnpStatus(_Packed):
+    """SNP_PLATFORM_STATUS, 32 bytes. The bit fields are kept as whole integers: `rmp` and `flags`."""
+
+    api_major: int
+    api_minor: int
+    state: int
+    rmp: int
+    build_id: int
+    flags: int
+    guest_count: int
+    current_tcb_version: int
+    reported_tcb_version: int
+    _fields_ = (
+        ("api_major", u8),
+        ("api_minor", u8),
+        ("state", u8),
+        ("rmp", u8),
+        ("build_id", u32),
+        ("flags", u32),
+        ("guest_count", u32),
+        ("current_tcb_version", u64),
+        ("reported_tcb_version", u64),
+    )
+
+
+class SevUserDataSnpConfig(_Packed):
+    """SNP_SET_CONFIG, 64 bytes; `flags` bit 0 MASK_CHIP_ID, bit 1 MASK_CHIP_KEY."""
+
+    reported_tcb: int
+    flags: int
+    rsvd1: ctypes.Array[ctypes.c_uint8]
+    _fields_ = (("reported_tcb", u64), ("flags", u32), ("rsvd1", u8 * 52))
+
+
+class SevUserDataSnpVlekLoad(_Packed):
+    _fields_ = (
+        ("len", u32),
+        ("vlek_wrapped_version", u8),
+        ("rsvd", u8 * 3),
+        ("vlek_wrapped_address", u64),
+    )
+
+
+_ISSUE_DATA = 4  # offset of SevIssueCmd.data
+SEV_ISSUE_CMD = iowr(ord("S"), 0, SevIssueCmd)
+
+MASK_CHIP_ID = 1 << 0
+MASK_CHIP_KEY = 1 << 1
+VLEK_EN = 1 << 2
+
+
+class PlatformState(IntEnum):
+    """SNP platform states (SNP firmware ABI 5)."""
+
+    UNINIT = 0
+    INIT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SnpPlatformStatus:
+    """SNP_PLATFORM_STATUS as people use it; TCBs are u64 as in the report."""
+
+    api_major: int
+    api_minor: int
+    build: int
+    initialized: bool
+    guest_count: int
+    current_tcb: int
+    reported_tcb: int
+    mask_chip_id: bool
+    mask_chip_key: bool
+    vlek_loaded: bool
+
+
+def _issue(name: str, command: SevCommand, *memory: bytes, pointers: tuple[Pointer, ...] = ()) -> Call:
+    argument = bytes(SevIssueCmd(cmd=command))
+    reach = (Pointer(0, _ISSUE_DATA, 1), *pointers) if memory else ()
+    return Call(name, File.SEV, SEV_ISSUE_CMD, (argument, *memory), reach)
+
+
+def snp_platform_status() -> Call:
+    return _issue(
+        "SNP_PLATFORM_STATUS", SevCommand.SNP_PLATFORM_STATUS, bytes(ctypes.sizeof(SevUserDataSnpStatus))
+    )
+
+
+def snp_commit() -> Call:
+    return _issue("SNP_COMMIT", SevCommand.SNP_COMMIT)
+
+
+def snp_set_config(*, reported_tcb: int, mask_chip_id: bool = False, mask_chip_key: bool = False) -> Call:
+    """`reported_tcb` 0 means the committed one. Every component is at most the committed one's."""
+    flags = MASK_CHIP_ID * mask_chip_id | MASK_CHIP_KEY * mask_chip_key
+    config = SevUserDataSnpConfig(reported_tcb=reported_tcb, flags=flags)
+    return _issue("SNP_SET_CONFIG", SevCommand.SNP_SET_CONFIG, bytes(config))
+
+
+def get_id(length: int = CHIP_ID_SIZE) -> Call:
+    """GET_ID2: `length` bytes of room; 64 a populated socket are needed."""
+    request = bytes(SevUserDataGetId2(length=length))
+    return _issue(
+        "GET_ID", SevCommand.GET_ID2, request, bytes(length), pointers=(Pointer(1, 0, 2),) if length else ()
+    )
+
+
+def check(call: Call, result: Result) -> tuple[bytes, ...]:
+    """The segments after a successful SEV_ISSUE_CMD. Raises `FirmwareError` or `IoctlRefused`."""
+    if result.value < 0:
+        status = SevIssueCmd.from_buffer_copy(result.memory[0]).error
+        if result.value == -errno.EIO and status not in (0, SevStatus.NO_FW_CALL & 0xFFFFFFFF):
+            raise FirmwareError(call.name, status)
+        raise IoctlRefused(call.name, -result.value)
+    return result.memory
+
+
+def decode_status(memory: tuple[bytes, ...]) -> SnpPlatformStatus:
+    raw = SevUserDataSnpStatus.from_buffer_copy(memory[1])
+    return SnpPlatformStatus(
+        api_major=raw.api_major,
+        api_minor=raw.api_minor,
+        build=raw.build_id,
+        initialized=raw.state == PlatformState.INIT,
+        guest_count=raw.guest_count,
+        current_tcb=raw.current_tcb_version,
+        reported_tcb=raw.reported_tcb_version,
+        mask_chip_id=bool(raw.flags & MASK_CHIP_ID),
+        mask_chip_key=bool(raw.flags & MASK_CHIP_KEY),
+        vlek_loaded=bool(raw.flags & VLEK_EN),
+    )
+
+
+def decode_id(memory: tuple[bytes, ...]) -> bytes:
+    return memory[2][:CHIP_ID_SIZE]

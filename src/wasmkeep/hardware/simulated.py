@@ -1,0 +1,310 @@
+"""The simulated machine as its host sees it: a platform with a secure processor, and guests it can run.
+
+Everything that a kernel has an ioctl for travels as that ioctl (`psp_sev`, `kvm_sev`, ``KVM_RUN``); what only
+hardware does is a `machine_calls` operation. The host gets the shared window and the exits of a guest,
+nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
+from wasmkeep.hardware.calls import Call, File, IoctlRefused
+from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
+from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_SIZE, ExitReason, RunState
+from wasmkeep.hardware.psp_sev import SnpPlatformStatus
+
+__all__ = ["Exit", "ExitKind", "Guest", "LaunchRegion", "MachineDescription", "MachineGone", "Platform"]
+
+_CHUNK = 1 << 20  # bytes of one SNP_LAUNCH_UPDATE
+
+
+class LaunchRegion(Protocol):
+    """Initial guest memory: `data` is `size` bytes, or empty where the page type carries none."""
+
+    @property
+    def gpa(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def page_type(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDescription:
+    """What the machine says of itself. Hints: a tenant believes only evidence.
+
+    `cpu` is ``kvm`` or ``process``, `cpu_reason` why it is not ``kvm`` (empty when it is); `root_sha256` the
+    SHA-256 of the simulated ARK's SubjectPublicKeyInfo, hex; `slots` how many guests there can be at once;
+    `kds` the folder of endorsements, shaped like AMD's key distribution service.
+    """
+
+    machine: str
+    product: str
+    cpu: str
+    cpu_reason: str
+    root_sha256: str
+    slots: int
+    chip_id: str
+    kds: str
+    firmware: str
+    report_version: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> MachineDescription:
+        fields = json.loads(text.rstrip(b"\0"))
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+
+
+class ExitKind(StrEnum):
+    VMGEXIT = "vmgexit"  # the guest wants its host: read the window
+    SHUTDOWN = "shutdown"  # the guest is dead: a triple fault, another port, an exit nobody serves
+    ENDED = "ended"  # this host closed the guest meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Why a guest came out. `rip` and `cr2` only with the DEBUG policy: no other registers show."""
+
+    kind: ExitKind
+    reason: ExitReason | None = None
+    rip: int | None = None
+    cr2: int | None = None
+
+
+class Platform:
+    """The machine's platform: its secure processor, and a factory of guests."""
+
+    def __init__(self, path: str, connection: Connection, description: MachineDescription) -> None:
+        self.description = description
+        self._path = path
+        self._connection = connection
+        self._spare: Connection | None = None
+
+    @classmethod
+    async def open(cls, path: str) -> Platform:
+        """Connect to the machine at `path`. Raises `MachineGone`."""
+        connection = Connection(connect(path))
+        try:
+            answer = await connection.call(machine_calls.describe())
+            description = MachineDescription.parse(_checked(answer)[0])
+        except BaseException:
+            connection.abandon()
+            raise
+        platform = cls(path, connection, description)
+        platform._prepare()
+        return platform
+
+    async def status(self) -> SnpPlatformStatus:
+        return psp_sev.decode_status(await self._issue(psp_sev.snp_platform_status()))
+
+    async def get_id(self) -> bytes:
+        """The chip's identity, 64 bytes."""
+        return psp_sev.decode_id(await self._issue(psp_sev.get_id()))
+
+    async def set_config(
+        self, *, reported_tcb: int, mask_chip_id: bool = False, mask_chip_key: bool = False
+    ) -> None:
+        """SNP_SET_CONFIG. Raises `FirmwareError` when a component is above the committed TCB's."""
+        call = psp_sev.snp_set_config(
+            reported_tcb=reported_tcb, mask_chip_id=mask_chip_id, mask_chip_key=mask_chip_key
+        )
+        await self._issue(call)
+
+    async def commit(self) -> None:
+        await self._issue(psp_sev.snp_commit())
+
+    async def _issue(self, call: Call) -> tuple[bytes, ...]:
+        return _checked(await self._connection.call(call))
+
+    async def create_guest(self, memory: int) -> Guest:
+        """An empty guest of `memory` bytes, to be launched step by step. Raises `IoctlRefused`."""
+        return await self._launch(memory, [])
+
+    async def launch(
+        self,
+        memory: int,
+        regions: Iterable[LaunchRegion],
+        vmsa: bytes,
+        *,
+        policy: int,
+        host_data: bytes,
+        id_block: bytes | None = None,
+        id_auth: bytes | None = None,
+        auth_key: bool = False,
+        vcek_disabled: bool = False,
+    ) -> Guest:
+        """Create and launch a guest in one round trip: the same calls as the steps, sent ahead.
+
+        Raises `FirmwareError` or `IoctlRefused` of the first call that failed; nothing is left behind then.
+        """
+        calls = [kvm_sev.snp_launch_start(policy)]
+        for region in regions:
+            calls += _updates(region.gpa, region.data or None, region.size, region.page_type)
+        calls.append(machine_calls.set_vmsa(vmsa))
+        finish = kvm_sev.snp_launch_finish(
+            host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
+        )
+        return await self._launch(memory, [*calls, finish])
+
+    async def _launch(self, memory: int, calls: list[Call]) -> Guest:
+        connection, self._spare = self._spare, None
+        if connection is None or connection.closed:
+            connection = Connection(connect(self._path))
+        window: mmap.mmap | None = None
+        try:
+            answers = connection.submit([machine_calls.create_guest(memory), kvm_sev.init2(), *calls])
+            created = await answers[0]
+            _checked(created)
+            window = _map_window(created)
+            for answer in answers[1:]:
+                _checked(await answer)
+        except BaseException:
+            connection.abandon()
+            if window is not None:
+                window.close()
+            raise
+        return Guest(self, connection, window)
+
+    def _prepare(self) -> None:
+        """Keep one connection at hand, so that the next guest need not wait for the machine to accept it."""
+        if self._spare is None and not self._connection.closed:
+            with suppress(MachineGone):
+                self._spare = Connection(connect(self._path))
+
+    async def close(self) -> None:
+        """Hang up. Guests have connections of their own and stay."""
+        if self._spare is not None:
+            self._spare.abandon()
+            self._spare = None
+        await self._connection.close()
+
+
+class Guest:
+    """One guest. It lives as long as its connection: closed, lost or killed, the machine destroys it."""
+
+    def __init__(self, platform: Platform, connection: Connection, window: mmap.mmap) -> None:
+        self.window = memoryview(window)
+        self._platform = platform
+        self._connection = connection
+        self._mapping = window
+        self._closing = False
+
+    async def _perform(self, *calls: Call) -> tuple[bytes, ...]:
+        memory: tuple[bytes, ...] = ()
+        for answer in self._connection.submit(calls):
+            memory = _checked(await answer)
+        return memory
+
+    async def launch_start(self, policy: int, gosvw: bytes = bytes(16)) -> None:
+        """SNP_LAUNCH_START with a guest policy (SNP firmware ABI 4.3)."""
+        await self._perform(kvm_sev.snp_launch_start(policy, gosvw))
+
+    async def launch_update(self, gpa: int, data: bytes | None, size: int, page_type: int) -> None:
+        """SNP_LAUNCH_UPDATE of whole pages; `data` None where the page type carries none."""
+        await self._perform(*_updates(gpa, data, size, page_type))
+
+    async def set_vmsa(self, page: bytes) -> None:
+        """The vCPU's initial state, which LAUNCH_FINISH measures."""
+        await self._perform(machine_calls.set_vmsa(page))
+
+    async def launch_finish(
+        self,
+        host_data: bytes,
+        id_block: bytes | None = None,
+        id_auth: bytes | None = None,
+        *,
+        auth_key: bool = False,
+        vcek_disabled: bool = False,
+    ) -> None:
+        await self._perform(
+            kvm_sev.snp_launch_finish(
+                host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
+            )
+        )
+
+    async def run(self) -> Exit:
+        """Run until the guest exits. While it runs nothing else may be asked of it but `close`."""
+        try:
+            memory = await self._perform(machine_calls.run())
+        except MachineGone:
+            if self._closing:
+                return Exit(ExitKind.ENDED)
+            raise
+        except IoctlRefused as error:
+            if error.number == errno.EINTR:
+                return Exit(ExitKind.ENDED)
+            raise
+        return _exit(RunState.from_buffer_copy(memory[0]))
+
+    async def guest_request(self, request_gpa: int, response_gpa: int) -> int:
+        """Pass a guest message to the secure processor; the answer is exitinfo2 for the guest (0 = done)."""
+        answer = await self._connection.call(machine_calls.guest_request(request_gpa, response_gpa))
+        if answer.result.value < 0:
+            raise IoctlRefused(answer.call.name, -answer.result.value)
+        return answer.result.value
+
+    async def host_read(self, gpa: int, size: int) -> bytes:
+        """What a read of the machine's memory gives: ciphertext, and plaintext in the window only."""
+        return (await self._perform(machine_calls.host_read(gpa, size)))[1]
+
+    async def close(self) -> None:
+        """Destroy the guest and wait until its key slot is free. At any time, also while it runs."""
+        self._closing = True
+        try:
+            await self._connection.close()
+        finally:
+            self.window.release()
+            with suppress(BufferError):  # somebody still holds a slice; it goes with that
+                self._mapping.close()
+            self._platform._prepare()  # noqa: SLF001 - one module, two faces of one machine
+
+
+def _updates(gpa: int, data: bytes | None, size: int, page_type: int) -> Iterator[Call]:
+    """A region as calls that each fit a frame."""
+    if data is None:
+        yield kvm_sev.snp_launch_update(gpa, None, size, page_type)
+        return
+    for offset in range(0, size, _CHUNK):
+        piece = data[offset : offset + _CHUNK]
+        yield kvm_sev.snp_launch_update(gpa + offset, piece, len(piece), page_type)
+
+
+def _checked(answer: Answer) -> tuple[bytes, ...]:
+    if answer.call.file is File.VM:
+        return kvm_sev.check(answer.call, answer.result)
+    if answer.call.file is File.SEV:
+        return psp_sev.check(answer.call, answer.result)
+    if answer.result.value < 0:
+        raise IoctlRefused(answer.call.name, -answer.result.value)
+    return answer.result.memory
+
+
+def _map_window(created: Answer) -> mmap.mmap:
+    if created.descriptor is None:
+        raise MachineGone("it passed no window")
+    try:
+        return mmap.mmap(created.descriptor, WINDOW_SIZE)
+    finally:
+        os.close(created.descriptor)
+
+
+def _exit(state: RunState) -> Exit:
+    try:
+        reason = ExitReason(state.exit_reason)
+    except ValueError:
+        reason = ExitReason.UNKNOWN
+    if reason is ExitReason.IO and state.port == EXIT_PORT:
+        return Exit(ExitKind.VMGEXIT, reason)
+    return Exit(ExitKind.SHUTDOWN, reason, state.rip or None, state.cr2 or None)
