@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cbor2
 from cryptography.hazmat.primitives import hpke
@@ -27,8 +27,14 @@ SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES
 @dataclass(frozen=True)
 class FakeVerdict:
     report_data: bytes
+    host_data: bytes
     bound: bool = True
-    measurement: bytes = MEASUREMENT
+    host_data_bound: bool = True
+    launch_digest: bytes = MEASUREMENT
+
+    @classmethod
+    def on(cls, session: TenantSession, **change: object) -> FakeVerdict:
+        return replace(cls(session.report_data, session.tenant_key_digest), **change)  # type: ignore[arg-type]
 
 
 def shipment(package: bytes = b"package" * 40_000) -> Shipment:
@@ -161,7 +167,7 @@ class Running:
         one, other = tenant(), KeepHalf()
         goods = sent if sent is not None else shipment(b"p" * 1000)
         one.receive_offer(other.offer)
-        messages = list(one.accept(FakeVerdict(one.report_data), goods))
+        messages = list(one.accept(FakeVerdict.on(one), goods))
         package = other.open_delivery(messages, one.report_data, one.nonce)
         assert package == b"".join(bytes(part) for part in goods.package)
         return cls(one, other, goods)

@@ -77,17 +77,20 @@ def test_a_sealed_refusal_ends_the_session() -> None:
         list(run.tenant.receive(run.launched()))
 
 
-@pytest.mark.parametrize("bound", [True, False])
-def test_nothing_leaves_without_a_verdict_on_this_session(bound: bool) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"bound": False}, {"host_data_bound": False}, {"report_data": bytes(64)}, {"host_data": bytes(32)}],
+)
+def test_nothing_leaves_without_a_verdict_on_this_session(change: dict[str, object]) -> None:
     one, keep = tenant(), KeepHalf()
     one.receive_offer(keep.offer)
-    verdict = FakeVerdict(bytes(64) if bound else one.report_data, bound=bound)
+    verdict = FakeVerdict.on(one, **change)
     with pytest.raises(SessionError) as refused:
         one.accept(verdict, shipment())
     assert refused.value.check == "session.unbound"
     assert one.state is State.FAILED
     with pytest.raises(RuntimeError):
-        one.accept(FakeVerdict(one.report_data), shipment())
+        one.accept(FakeVerdict.on(one), shipment())
 
 
 def test_every_key_and_the_nonce_enter_the_report_data() -> None:
@@ -129,7 +132,7 @@ def test_a_receiving_key_that_is_no_key_is_refused() -> None:
     one, keep = tenant(), KeepHalf()
     one.receive_offer(keep.offer[:4] + b"\xff" * 1216 + keep.offer[1220:])
     with pytest.raises(SessionError) as refused:
-        one.accept(FakeVerdict(one.report_data), shipment())
+        one.accept(FakeVerdict.on(one), shipment())
     assert refused.value.check == "session.receiving-key"
 
 
@@ -303,6 +306,6 @@ def test_messages_and_records_have_bounds() -> None:
 def test_deliveries_fit_the_window() -> None:
     one, keep = tenant(), KeepHalf()
     one.receive_offer(keep.offer)
-    messages = list(one.accept(FakeVerdict(one.report_data), shipment(b"x" * 5_000_000)))
+    messages = list(one.accept(FakeVerdict.on(one), shipment(b"x" * 5_000_000)))
     assert len(messages) == 6
     assert max(map(len, messages)) <= records.MAX_MESSAGE_SIZE

@@ -9,14 +9,18 @@ from wasmkeep.protocol.statements import LaunchStatement, Receipt
 
 
 class Verdict(Protocol):
-    """What the session needs of an attestation result: only a bound one opens it."""
+    """What the session needs of an attestation result: only one bound to session and tenant key opens it."""
 
     @property
     def bound(self) -> bool: ...
     @property
+    def host_data_bound(self) -> bool: ...
+    @property
     def report_data(self) -> bytes: ...
     @property
-    def measurement(self) -> bytes: ...
+    def host_data(self) -> bytes: ...
+    @property
+    def launch_digest(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)

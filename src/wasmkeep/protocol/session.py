@@ -97,6 +97,10 @@ class TenantSession:
         self._stdin_in_flight: SaltedDigest | None = None
 
     @property
+    def tee(self) -> str:
+        return self._tee
+
+    @property
     def state(self) -> State:
         return self._state
 
@@ -146,13 +150,13 @@ class TenantSession:
         Raises SessionError, before anything was made, unless the verdict is bound to this session.
         """
         self._require(State.DECIDE, "a decision on evidence")
-        if not verdict.bound or not hmac.compare_digest(verdict.report_data, self._report_data):
+        if not self._binds(verdict):
             self._state = State.FAILED
             raise SessionError(
                 "session.unbound",
                 "the evidence is not bound to this session",
-                found="a verdict on other report data, or on none",
-                required="a verdict on the report data of this session",
+                found="a verdict on other report data or host data, or on none",
+                required="a verdict on the report data of this session and on this tenant's key",
                 meaning="nothing was sent",
             )
         keep = self._offer
@@ -172,7 +176,7 @@ class TenantSession:
         self._opener = records.Opener(binding.to_tenant_key(self._secret, self._session_id, keep.keep_salt))
         self._secret = b""
         self._shipment = shipment
-        self._measurement = verdict.measurement
+        self._measurement = verdict.launch_digest
         self._streams = {
             Field.STDIN: SaltedDigest(Field.STDIN, shipment.salts.stdin),
             Field.STDOUT: SaltedDigest(Field.STDOUT, shipment.salts.stdout),
@@ -184,6 +188,14 @@ class TenantSession:
         hello = self._sealer.seal(RecordType.HELLO, self._tenant_key + signature)
         self._state = State.EXPECT_LAUNCHED
         return self._delivery(message + hello)
+
+    def _binds(self, verdict: Verdict) -> bool:
+        return (
+            verdict.bound
+            and verdict.host_data_bound
+            and hmac.compare_digest(verdict.report_data, self._report_data)
+            and hmac.compare_digest(verdict.host_data, self.tenant_key_digest)
+        )
 
     def _delivery(self, first: bytes) -> Iterator[bytes]:
         message, size = [first], len(first)
