@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import Root
 from wasmkeep.evidence.snp.facts import SnpFacts
 
@@ -38,8 +39,7 @@ class AttestationResult:
     tee: str
     at: datetime
     verifier: str
-    policy_name: str
-    policy_id: str
+    policy: Policy
     evidence_digest: bytes
     root_name: str
     root_spki: bytes
@@ -58,6 +58,15 @@ class AttestationResult:
     policy_checks: tuple[str, ...]
     lost_protections: tuple[LostProtection, ...]
     snp: SnpFacts
+
+    @property
+    def policy_name(self) -> str:
+        return self.policy.name
+
+    @property
+    def policy_id(self) -> str:
+        """``sha256:<hex>`` over the policy's effective values."""
+        return self.policy.identifier
 
     @property
     def root(self) -> Root:

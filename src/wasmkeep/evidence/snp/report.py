@@ -204,8 +204,10 @@ def parse(data: bytes) -> Report:
         *fields[29:32],
         fields[33],
         *(fields[34:36] if has_vectors else (None, None)),
+        r,
+        s,
     ]
-    return Report(*values, r, s)
+    return Report(*values)
 
 
 def _require_zero(data: bytes, fields: tuple[object, ...], version: int) -> None:

@@ -1,0 +1,149 @@
+"""What a launch of the keep looks like, page by page: the one description that host and tenant share.
+
+A host launches these regions in this order; a tenant computes from them, and from its own copy of the image,
+what the secure processor must measure. Nothing here asks a host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wasmkeep.errors import ConfigurationError
+from wasmkeep.evidence.snp.measurement import PAGE_SIZE, PageType, launch_digest
+from wasmkeep.image.elf import Segment, load_segments, malformed
+from wasmkeep.image.vmsa import ImageHeader, direct_entry, process_state
+
+__all__ = [
+    "CONFIGURATION_GPA",
+    "IMAGE_GPA",
+    "MAX_MEMORY",
+    "MEMORY_GRANULE",
+    "MIN_MEMORY",
+    "SECRETS_GPA",
+    "Launch",
+    "MachineKind",
+    "Region",
+    "expected_launch_digest",
+    "launch",
+]
+
+SECRETS_GPA = 0x1_3000
+CONFIGURATION_GPA = 0x1_4000
+IMAGE_GPA = 0x10_0000
+WINDOW_GPA = 0x20_0000
+WINDOW_SIZE = 0x10_0000
+MIN_MEMORY = 32 << 20
+MAX_MEMORY = 1 << 40
+MEMORY_GRANULE = 2 << 20
+"""Bytes: a guest's memory is a multiple of this."""
+
+_CONFIGURATION = struct.Struct("<8s Q I")
+_CONFIGURATION_MAGIC = b"WKCONF01"
+_VCPUS = 1
+
+
+class MachineKind(StrEnum):
+    """How a keep's code runs; each kind has its own image and digest."""
+
+    SNP = "snp"
+    """A guest of AMD SEV-SNP, or of the simulated machine with a real processor."""
+    PROCESS = "process"
+    """A sandboxed process of the simulated machine, where no virtual processor is to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Whole pages at a guest-physical address. ``data`` is empty where contents are not given (zero, secrets)."""
+
+    gpa: int
+    size: int
+    page_type: PageType
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """``sha256`` is the image file's (32 bytes); ``regions`` in launch order; ``vmsa`` 4096 bytes, one vCPU."""
+
+    kind: MachineKind
+    sha256: bytes
+    regions: tuple[Region, ...]
+    vmsa: bytes
+
+
+def launch(kind: MachineKind, elf: bytes, memory: int) -> Launch:
+    """The launch of an image with ``memory`` bytes of guest memory.
+
+    Raises `InputError` ``image.malformed`` for an image that cannot be launched, and `ConfigurationError`
+    ``image.memory`` for a size that is not a multiple of 2 MiB from 32 MiB to 1 TiB.
+    """
+    if not MIN_MEMORY <= memory <= MAX_MEMORY or memory % MEMORY_GRANULE:
+        raise ConfigurationError(
+            "image.memory",
+            "a keep cannot have that much memory",
+            found=f"{memory} bytes",
+            required="a multiple of 2 MiB, from 32 MiB to 1 TiB",
+        )
+    image = _guest_regions(elf) if kind is MachineKind.SNP else _file_regions(elf)
+    vmsa = direct_entry(_header(image)) if kind is MachineKind.SNP else process_state()
+    configuration = _CONFIGURATION.pack(_CONFIGURATION_MAGIC, memory, _VCPUS).ljust(PAGE_SIZE, b"\0")
+    regions = (
+        *image,
+        Region(CONFIGURATION_GPA, PAGE_SIZE, PageType.NORMAL, configuration),
+        Region(SECRETS_GPA, PAGE_SIZE, PageType.SECRETS, b""),
+    )
+    return Launch(kind, hashlib.sha256(elf).digest(), regions, vmsa)
+
+
+def expected_launch_digest(described: Launch) -> bytes:
+    """The launch digest, 48 bytes, that a report of this launch must carry as MEASUREMENT."""
+    pages = ((region.page_type, region.gpa, region.data or None, region.size) for region in described.regions)
+    return launch_digest(pages, (described.vmsa,))
+
+
+def _guest_regions(elf: bytes) -> tuple[Region, ...]:
+    """Segments are guest memory: their file bytes as normal pages, the rest as zero pages."""
+    segments = load_segments(elf)
+    regions: list[Region] = []
+    end = CONFIGURATION_GPA + PAGE_SIZE
+    for segment in segments:
+        if segment.address % PAGE_SIZE or segment.address < end:
+            raise malformed(
+                f"segment at {segment.address:#x}", "on its own pages, above the configuration page"
+            )
+        end = segment.address + _page_round(segment.size)
+        if segment.address < WINDOW_GPA + WINDOW_SIZE and end > WINDOW_GPA:
+            raise malformed(f"segment at {segment.address:#x}", "outside the shared window")
+        if end > MIN_MEMORY:
+            raise malformed(f"segment up to {end:#x}", f"below {MIN_MEMORY:#x}")
+        regions += _segment_regions(segment, end)
+    return tuple(regions)
+
+
+def _segment_regions(segment: Segment, end: int) -> list[Region]:
+    data = segment.data.ljust(_page_round(len(segment.data)), b"\0")
+    zeros = segment.address + len(data)
+    regions = [Region(segment.address, len(data), PageType.NORMAL, data)] if data else []
+    return regions + ([Region(zeros, end - zeros, PageType.ZERO, b"")] if zeros < end else [])
+
+
+def _file_regions(elf: bytes) -> tuple[Region, ...]:
+    """A process loads its own file: the file itself is what is measured."""
+    if not load_segments(elf):
+        raise malformed("nothing to load", "loadable segments")
+    data = elf.ljust(_page_round(len(elf)), b"\0")
+    return (Region(IMAGE_GPA, len(data), PageType.NORMAL, data),)
+
+
+def _header(regions: tuple[Region, ...]) -> ImageHeader:
+    for region in regions:
+        if region.gpa == IMAGE_GPA:
+            return ImageHeader.decode(region.data)
+    raise malformed("nothing there", f"a segment at {IMAGE_GPA:#x}")
+
+
+def _page_round(size: int) -> int:
+    return -(-size // PAGE_SIZE) * PAGE_SIZE
