@@ -54,7 +54,7 @@ pub const Blocks = struct {
 };
 
 test "blocks are distinct, sized and reused" {
-    const Fake = @import("../wasi/fake_environment.zig").FakeEnvironment;
+    const Fake = @import("../wasi/tests/fake_environment.zig").FakeEnvironment;
     var fake = try Fake.init(.{});
     defer fake.deinit();
     var blocks = Blocks{ .environment = fake.environment() };

@@ -44,7 +44,7 @@ fn add(self: *FileSystem, text: []const u8, kind: file_system.Kind, writable: bo
 
 fn directoryAt(self: *FileSystem, text: []const u8) Error!Id {
     var here: Id = .root;
-    var names = @import("std").mem.tokenizeScalar(u8, text, '/');
+    var names = path.Names{ .rest = text };
     while (names.next()) |name| {
         here = self.index.find(&self.nodes, here, name);
         if (here == .none) return error.MissingParent;

@@ -1,5 +1,6 @@
 //! Finds a name in a directory without looking at the directory's other names: one hash table over
-//! (directory, name) for the whole tree. The hash is keyed with a random number of this keep.
+//! (directory, name) for the whole tree. The hash starts from a random number of this keep, so that whoever chose
+//! the names did not choose which of them share a bucket.
 const std = @import("std");
 const environment = @import("../environment.zig");
 const node_ = @import("node.zig");
@@ -36,8 +37,11 @@ pub const Index = struct {
     }
 
     pub fn hashOf(self: *const Index, parent: Id, name: []const u8) u32 {
-        const salted = self.seed +% @as(u64, @backingInt(parent)) *% 0x9e37_79b9_7f4a_7c15;
-        return @truncate(std.hash.Wyhash.hash(salted, name));
+        var hash = std.hash.Fnv1a_64.init();
+        hash.value ^= self.seed;
+        hash.update(std.mem.asBytes(&parent));
+        hash.update(name);
+        return @truncate(hash.final() >> 32);
     }
 
     /// The node of that name in the directory, or `.none`.

@@ -37,8 +37,12 @@ pub const Listing = struct {
                 if (id == .none) return null;
                 const child = self.files.node(id);
                 self.child = child.place.next;
-                const name = child.place.text();
-                return .{ .next_cookie = child.place.cookie + 1, .serial = child.serial, .kind = child.kind, .name = name };
+                return .{
+                    .next_cookie = child.place.cookie + 1,
+                    .serial = child.serial,
+                    .kind = child.kind,
+                    .name = child.place.text(),
+                };
             },
         }
     }

@@ -139,10 +139,10 @@ fn detach(self: *FileSystem, id: Id, now: u64) void {
     self.index.remove(&self.nodes, id);
     const node = self.node(id);
     const parent = self.node(node.place.parent);
-    const place = node.place;
-    if (place.previous == .none) parent.children.first = place.next else self.node(place.previous).place.next = place.next;
-    if (place.next == .none) parent.children.last = place.previous else self.node(place.next).place.previous = place.previous;
-    self.blocks.give(place.name);
+    const before, const after = .{ node.place.previous, node.place.next };
+    if (before == .none) parent.children.first = after else self.node(before).place.next = after;
+    if (after == .none) parent.children.last = before else self.node(after).place.previous = before;
+    self.blocks.give(node.place.name);
     node.place = .{};
     touch(parent, now);
 }

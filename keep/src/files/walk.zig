@@ -22,11 +22,11 @@ pub const Target = struct {
 /// slash behind it.
 pub fn walk(self: *FileSystem, base: Id, text: []const u8) file_system.Error!Target {
     const relative = try path.Relative.parse(text);
-    var names = relative.components();
+    var names = relative.names();
     var here = base;
     var depth: usize = 0;
     while (names.next()) |name| {
-        const last = names.peek() == null;
+        const last = names.atEnd();
         if (std.mem.eql(u8, name, "..")) {
             if (depth == 0) return error.Escapes;
             depth -= 1;

@@ -41,14 +41,20 @@ fn removeDirectory(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void
     try self.files.removeDirectory(target, self.now());
 }
 
-pub fn path_rename(self: *Wasi, fd: u32, address: u32, length: u32, new_fd: u32, new_address: u32, new_length: u32) u32 {
-    return abi.result(rename(self, fd, address, length, new_fd, new_address, new_length));
-}
-
-fn rename(self: *Wasi, fd: u32, address: u32, length: u32, new_fd: u32, new_address: u32, new_length: u32) Failure!void {
-    const from = try resolve(self, fd, address, length, rights.path_rename_source);
-    const to = try resolve(self, new_fd, new_address, new_length, rights.path_rename_target);
-    try self.files.rename(from, to, self.now());
+pub fn path_rename(
+    self: *Wasi,
+    fd: u32,
+    address: u32,
+    length: u32,
+    new_fd: u32,
+    new_address: u32,
+    new_length: u32,
+) u32 {
+    const from = resolve(self, fd, address, length, rights.path_rename_source) catch |failure|
+        return abi.result(failure);
+    const to = resolve(self, new_fd, new_address, new_length, rights.path_rename_target) catch |failure|
+        return abi.result(failure);
+    return abi.result(self.files.rename(from, to, self.now()));
 }
 
 pub fn path_readlink(self: *Wasi, fd: u32, address: u32, length: u32, buffer: u32, size: u32, out: u32) u32 {
@@ -65,7 +71,16 @@ fn readlink(self: *Wasi, fd: u32, address: u32, length: u32, buffer: u32, size: 
 }
 
 /// A node has one name.
-pub fn path_link(self: *Wasi, fd: u32, flags: u32, address: u32, length: u32, new_fd: u32, new_address: u32, new_length: u32) u32 {
+pub fn path_link(
+    self: *Wasi,
+    fd: u32,
+    flags: u32,
+    address: u32,
+    length: u32,
+    new_fd: u32,
+    new_address: u32,
+    new_length: u32,
+) u32 {
     _ = .{ self, fd, flags, address, length, new_fd, new_address, new_length };
     return abi.result(error.NotImplemented);
 }

@@ -1,7 +1,7 @@
 //! A keep for tests: linear memory between guard bytes, clocks that the test moves, input that the test writes,
 //! and a limit on pages. Not part of any image.
 const std = @import("std");
-const environment_ = @import("../environment.zig");
+const environment_ = @import("../../environment.zig");
 const Environment = environment_.Environment;
 const page_size = environment_.page_size;
 
