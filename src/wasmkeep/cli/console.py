@@ -72,6 +72,7 @@ class Console:
         self._lock = threading.RLock()
         self._status = ""
         self._line_open = False
+        self._unread = False
 
     def show(self, block: Block) -> None:
         """Print a block, unless ``--quiet`` and it is not a warning of lost protection."""
@@ -134,6 +135,8 @@ class Console:
         if not self.terminal or self.quiet or self.json:
             return
         with self._lock:
+            if self._unread:
+                return
             self._erase_status()
             self._status = text
             if text:
@@ -186,19 +189,22 @@ class Console:
 
     def _write(self, text: str) -> None:
         with self._lock:
+            if self._unread:
+                return
             status = self._status
             self._erase_status()
+            if self._line_open and not self.json:
+                text = "\n" + text
+            self._line_open = False
+            if status:
+                self._status = status
+                text += self._style(_DIM, escape(status))
             try:
-                self._stream.write("\n" + text if self._line_open and not self.json else text)
-                self._line_open = False
+                self._stream.write(text)
                 self._stream.flush()
             except BrokenPipeError:
                 # Nobody reads what we say: the work goes on, its result does not depend on it.
-                self._stream = _nowhere()
-            if status and self.terminal:
-                self._status = status
-                self._stream.write(self._style(_DIM, escape(status)))
-                self._stream.flush()
+                self._unread = True
 
     def _erase_status(self) -> None:
         if self._status:
@@ -227,10 +233,6 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
-
-
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")
 
 
 def answer(text: str) -> None:

@@ -108,8 +108,8 @@ async def deploy_to(
     finished = screen.finished
     if finished is None:
         raise RuntimeError("a deployment ended without a receipt and without an error")
-    write_private(receipt, finished.receipt)
     write_private(salts_path(receipt), finished.disclosures)
+    write_private(receipt, finished.receipt)
     console.show(closing(finished, str(receipt)))
     return EXIT_TRAPPED if finished.exit_code is None else finished.exit_code & 0xFF
 

@@ -47,7 +47,7 @@ def size(count: int) -> str:
     Whole binary multiples, which limits usually are, are shown exactly; everything else is decimal.
     """
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= factor and count % factor == 0:
+        if factor <= count < factor * 10_000 and count % factor == 0:
             return f"{count // factor} {unit}"
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if count >= factor:
