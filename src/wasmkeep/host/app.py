@@ -1,0 +1,275 @@
+"""The daemon's HTTP API: routes, and what each answers. ``openapi`` describes the same; a test compares."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from wasmkeep import __version__
+from wasmkeep.endorsements import CertChain, Crl, Document, Product, Source, Vcek
+from wasmkeep.errors import WasmkeepError
+from wasmkeep.host import openapi
+from wasmkeep.host.endings import STOPPED
+from wasmkeep.host.gate import Gate, owner_in
+from wasmkeep.host.images import Images
+from wasmkeep.host.keeps import EndedKeep, Keeps, LivingKeep
+from wasmkeep.host.machine import Platform, PlatformStatus
+from wasmkeep.host.replies import Refused, json_response
+from wasmkeep.host.requests import KeepRequest, parse_keep_request, read_body
+from wasmkeep.host.session import serve_session
+from wasmkeep.host.settings import Limits
+from wasmkeep.host.tap import LaunchOrder
+from wasmkeep.host.tokens import Tokens
+from wasmkeep.host.window import DATA_SIZE
+
+__all__ = ["Host", "create_app", "routes"]
+
+_STATUS_SECONDS = 5.0
+"""How old the platform's status may be that a new keep's answer quotes."""
+_MACHINE_SECONDS = 10.0
+_ENDORSEMENT_AGE = {Vcek: 86400, CertChain: 3600, Crl: 3600}
+_ENDORSEMENT_STATUS = {
+    "endorsements.product": 404,
+    "endorsements.name": 400,
+    "endorsements.chip_masked": 404,
+    "endorsements.missing": 404,
+    "endorsements.unknown": 404,
+    "endorsements.rate_limited": 429,
+    "endorsements.slow": 504,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Everything the routes use."""
+
+    platform: Platform
+    images: Images
+    keeps: Keeps
+    endorsements: Source
+    tokens: Tokens
+    limits: Limits
+    tsc_khz: int
+
+
+def create_app(host: Host, *, names: Iterable[str]) -> ASGIApp:
+    """The daemon as an ASGI application; ``names`` are the host names by which it may be called."""
+    app = Starlette(
+        routes=routes(host),
+        exception_handlers={Refused: _refused, HTTPException: _http_exception},
+    )
+    return Gate(app, host.tokens, names=names, requests=host.limits.requests)
+
+
+def routes(host: Host) -> list[BaseRoute]:
+    api = _Api(host)
+    return [
+        Route("/v1/health", _health, methods=["GET"]),
+        Route("/v1/platform", api.platform, methods=["GET"]),
+        Route("/v1/keeps", api.create_keep, methods=["POST"]),
+        Route("/v1/keeps", api.list_keeps, methods=["GET"]),
+        Route("/v1/keeps/{keep}", api.show_keep, methods=["GET"]),
+        Route("/v1/keeps/{keep}", api.stop_keep, methods=["DELETE"]),
+        WebSocketRoute("/v1/keeps/{keep}/session", api.session),
+        Route("/vcek/v1/{product}/cert_chain", api.cert_chain, methods=["GET"]),
+        Route("/vcek/v1/{product}/crl", api.crl, methods=["GET"]),
+        Route("/vcek/v1/{product}/{hwid}", api.vcek, methods=["GET"]),
+        Route("/openapi.json", _openapi, methods=["GET"]),
+    ]
+
+
+async def _health(_: Request) -> Response:
+    return json_response({"status": "ok", "service": "wasmkeep", "version": __version__})
+
+
+async def _openapi(_: Request) -> Response:
+    return json_response(openapi.document())
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, Refused):
+        raise error
+    return error.response()
+
+
+async def _http_exception(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    codes = {
+        404: ("no_such_path", "there is no such path"),
+        405: ("method", "that method is not for this path"),
+    }
+    code, message = codes.get(error.status_code, ("http", "the request cannot be answered"))
+    response = Refused(error.status_code, code, message).response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+class _Api:
+    """The routes that use the host's parts."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._status_known: tuple[PlatformStatus, float] | None = None
+
+    async def platform(self, _: Request) -> Response:
+        machine, limits = self._host.platform.description, self._host.limits
+        status = await self._status(max_age=0)
+        tee = {
+            "kind": "snp",
+            "product": machine.product,
+            "simulated": bool(machine.root_sha256),
+            "root": f"sha256:{machine.root_sha256}" if machine.root_sha256 else None,
+            "cpu": machine.cpu,
+            "cpu_reason": machine.cpu_reason,
+            "slots": machine.slots,
+            "slots_used": status.guest_count,
+            "chip_id": machine.chip_id,
+            "reported_tcb": f"{status.reported_tcb:016x}",
+        }
+        return json_response(
+            {
+                "version": __version__,
+                "tees": [tee],
+                "limits": {
+                    "keeps": min(limits.keeps, machine.slots),
+                    "keeps_per_token": limits.keeps_per_token,
+                    "memory": limits.keep_memory,
+                    "message": DATA_SIZE,
+                    "idle_seconds": limits.idle_seconds,
+                    "lifetime_seconds": limits.lifetime_seconds,
+                },
+                "images": list(self._host.images.names),
+            }
+        )
+
+    async def create_keep(self, request: Request) -> Response:
+        host = self._host
+        wanted = parse_keep_request(await read_body(request, host.limits))
+        if wanted.tee != "snp":
+            raise Refused(422, "tee", "the host has no such TEE", found=wanted.tee, required="snp")
+        if wanted.image not in host.images.names:
+            raise Refused(
+                422,
+                "image",
+                "the host has no such image",
+                found=wanted.image,
+                required=", ".join(host.images.names),
+            )
+        # Limits first: laying out an image for another size of memory is work.
+        owner = owner_in(request.scope)
+        host.keeps.check_limits(wanted.memory, owner)
+        status = await self._status(max_age=_STATUS_SECONDS)
+        living = self._start(wanted, owner)
+        machine = host.platform.description
+        return json_response(
+            {
+                **_described(living),
+                "product": machine.product,
+                "chip_id": machine.chip_id,
+                "reported_tcb": f"{status.reported_tcb:016x}",
+            },
+            201,
+        )
+
+    def _start(self, wanted: KeepRequest, owner: str) -> LivingKeep:
+        image = self._host.images.prepare(wanted.memory)
+        order = LaunchOrder(
+            regions=image.regions,
+            vmsa=image.vmsa,
+            memory=wanted.memory,
+            policy=wanted.policy,
+            host_data=wanted.tenant_key_digest,
+            nonce=wanted.nonce,
+            tenant_key_digest=wanted.tenant_key_digest,
+            tsc_khz=self._host.tsc_khz,
+        )
+        return self._host.keeps.create(
+            order, owner=owner, image=wanted.image, image_kind=image.kind, image_sha256=image.sha256.hex()
+        )
+
+    async def list_keeps(self, request: Request) -> Response:
+        keeps = self._host.keeps.of(owner_in(request.scope))
+        return json_response({"keeps": [_described(living) for living in keeps]})
+
+    async def show_keep(self, request: Request) -> Response:
+        return json_response(_described(self._find(request)))
+
+    async def stop_keep(self, request: Request) -> Response:
+        found = self._find(request)
+        if isinstance(found, LivingKeep):
+            found.keep.end(STOPPED)
+            await found.keep.ended()
+        return Response(status_code=204)
+
+    def _find(self, request: Request) -> LivingKeep | EndedKeep:
+        return self._host.keeps.get(request.path_params["keep"], owner_in(request.scope))
+
+    async def session(self, socket: WebSocket) -> None:
+        try:
+            await serve_session(self._host.keeps, socket, socket.path_params["keep"], owner_in(socket.scope))
+        except Refused as refused:
+            await socket.receive()
+            await socket.send_denial_response(refused.response())
+
+    async def cert_chain(self, request: Request) -> Response:
+        return await self._endorsement(lambda: CertChain(Product.named(request.path_params["product"])))
+
+    async def crl(self, request: Request) -> Response:
+        return await self._endorsement(lambda: Crl(Product.named(request.path_params["product"])))
+
+    async def vcek(self, request: Request) -> Response:
+        names = request.path_params
+        query = request.query_params.multi_items()
+        return await self._endorsement(
+            lambda: Vcek.of_request(Product.named(names["product"]), names["hwid"], query)
+        )
+
+    async def _endorsement(self, named: Callable[[], Document]) -> Response:
+        try:
+            document = named()
+            body = await self._host.endorsements.fetch(document)
+        except WasmkeepError as error:
+            raise Refused(
+                _ENDORSEMENT_STATUS.get(error.check, 502),
+                error.check.replace(".", "_"),
+                error.message,
+                required=error.required,
+            ) from None
+        headers = {"Cache-Control": f"private, max-age={_ENDORSEMENT_AGE[type(document)]}"}
+        return Response(body, headers=headers, media_type=document.media_type)
+
+    async def _status(self, *, max_age: float) -> PlatformStatus:
+        """The platform's status, at most ``max_age`` seconds old."""
+        if self._status_known is not None and time.monotonic() - self._status_known[1] < max_age:
+            return self._status_known[0]
+        try:
+            async with asyncio.timeout(_MACHINE_SECONDS):
+                status = await self._host.platform.status()
+        except (WasmkeepError, OSError):
+            raise Refused(503, "machine", "the machine does not answer") from None
+        self._status_known = (status, time.monotonic())
+        return status
+
+
+def _described(found: LivingKeep | EndedKeep) -> dict[str, object]:
+    if isinstance(found, EndedKeep):
+        ending = {"code": found.ending.code, "reason": found.ending.reason}
+        return {"id": found.identifier, "state": "ended", "ending": ending}
+    return {
+        "id": found.keep.identifier,
+        "state": found.keep.state,
+        "tee": "snp",
+        "image": {"name": found.image, "kind": found.image_kind, "sha256": found.image_sha256},
+        "memory": found.memory,
+    }

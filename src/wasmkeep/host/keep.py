@@ -1,0 +1,263 @@
+"""One keep's life, as one task: launched, run to its first message, joined by its tenant, relayed, ended.
+
+The host carries opaque messages: one message of the tenant's WebSocket is one filling of the window, either
+way. Every wait has a limit. Whatever happens, the guest is destroyed and the tenant told why; nothing of it
+stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from wasmkeep.errors import WasmkeepError
+from wasmkeep.host import endings
+from wasmkeep.host.endings import Ending, EndKeep
+from wasmkeep.host.inbox import Inbox
+from wasmkeep.host.launch_snp import launch
+from wasmkeep.host.machine import Guest, Platform
+from wasmkeep.host.settings import Limits
+from wasmkeep.host.tap import LaunchOrder, Tap
+from wasmkeep.host.window import (
+    Exchange,
+    GuestMessage,
+    Last,
+    Refusal,
+    answer_guest_message,
+    deliver,
+    read_exit,
+)
+
+__all__ = ["Channel", "Keep"]
+
+log = logging.getLogger("wasmkeep.host")
+
+CLOSE_SECONDS = 10.0
+"""How long telling the tenant, and then destroying the guest, may take."""
+_EMPTY_EXCHANGES = 64
+"""Exchanges in a row that carry nothing before a keep is answered no faster than every ``_POLL_SECONDS``."""
+_POLL_SECONDS = 0.001
+_NANOSECOND = 1e-9
+
+
+class Channel(Protocol):
+    """The way to a tenant. ``send`` waits while the tenant is slow; ``close`` works in any state."""
+
+    async def send(self, message: bytes) -> None: ...
+    async def close(self, ending: Ending) -> None: ...
+
+
+class Keep:
+    """A keep that lives, from the request for it to its end. ``order`` is what was asked to be launched."""
+
+    def __init__(
+        self, identifier: str, order: LaunchOrder, platform: Platform, limits: Limits, tap: Tap
+    ) -> None:
+        self.identifier = identifier
+        self.ending: Ending | None = None
+        self._order = order
+        self._platform = platform
+        self._limits = limits
+        self._tap = tap
+        self._inbox = Inbox()
+        self._channel: Channel | None = None
+        self._attached = asyncio.Event()
+        self._booted = False
+        self._guest_messages = 0
+        self._empty_exchanges = 0
+        self._guest: Guest | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wanted_ending: Ending | None = None
+        self._closing = False
+
+    # What the daemon and the tenant's connection do.
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to live; the task ends when nothing of the keep is left."""
+        self._task = asyncio.create_task(self._live(), name=f"keep {self.identifier}")
+        return self._task
+
+    @property
+    def state(self) -> str:
+        """``launching``, ``waiting`` (for its tenant), ``connected`` or ``ending``."""
+        if self._closing:
+            return "ending"
+        if self._channel is not None:
+            return "connected"
+        return "launching" if self._guest is None else "waiting"
+
+    def attach(self, channel: Channel) -> bool:
+        """Give the keep its tenant's connection: once in its life. False where it had one, or is ending."""
+        if self._channel is not None or self._closing:
+            return False
+        self._channel = channel
+        self._attached.set()
+        return True
+
+    async def accept(self, message: bytes) -> None:
+        """A message of the tenant's; waits until there is room for another one."""
+        for altered in await self._tap.to_keep(self.identifier, message):
+            self._inbox.put(altered)
+        await self._inbox.has_room()
+
+    def end(self, ending: Ending) -> None:
+        """End the keep now, wherever it is. Without effect on one that is ending."""
+        if self._closing or self._wanted_ending is not None or self._task is None:
+            return
+        self._wanted_ending = ending
+        self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until nothing of the keep is left."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    # Its life.
+
+    async def _live(self) -> None:
+        ending = endings.INTERNAL
+        lifetime = asyncio.timeout(self._limits.lifetime_seconds)
+        try:
+            async with lifetime:
+                ending = await self._relay(await self._launch())
+        except EndKeep as end:
+            ending = end.ending
+        except (WasmkeepError, OSError) as error:
+            ending = self._failure(error, expired=lifetime.expired())
+        except asyncio.CancelledError:
+            ending = self._wanted_ending or endings.HOST_STOPPING
+        finally:
+            self._closing = True
+            self.ending = ending
+            await self._close(ending)
+
+    def _failure(self, error: WasmkeepError | OSError, *, expired: bool) -> Ending:
+        if expired:
+            return endings.timed_out("the keep's lifetime is over", self._limits.lifetime_seconds)
+        return endings.machine_failed(
+            error.message if isinstance(error, WasmkeepError) else type(error).__name__
+        )
+
+    async def _launch(self) -> Guest:
+        order = self._tap.launch(self.identifier, self._order)
+        seconds = self._limits.boot_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                self._guest = guest = await launch(self._platform, order)
+        except TimeoutError:
+            raise EndKeep(endings.timed_out("the launch took too long", seconds)) from None
+        return guest
+
+    async def _relay(self, guest: Guest) -> Ending:
+        """Run the keep and serve its exits until it ends itself. Raises ``EndKeep`` for every other end."""
+        while True:
+            await self._run(guest)
+            match read_exit(guest.window):
+                case GuestMessage() as message:
+                    await self._pass_to_secure_processor(guest, message)
+                case Exchange() as exchange:
+                    await self._exchange(guest, exchange)
+                case Last(message):
+                    await self._send(await self._joined(), message)
+                    return endings.DONE
+                case Refusal(message, code, detail):
+                    await self._send(await self._joined(), message)
+                    return endings.refused(code, detail)
+
+    async def _run(self, guest: Guest) -> None:
+        seconds = self._limits.compute_seconds if self._booted else self._limits.boot_seconds
+        self._tap.resuming(self.identifier, guest.window)
+        try:
+            async with asyncio.timeout(seconds):
+                stopped = await guest.run()
+        except TimeoutError:
+            raise EndKeep(endings.timed_out("the keep ran without an exit", seconds)) from None
+        self._tap.exited(self.identifier, guest.window)
+        if stopped.kind != "vmgexit":
+            where = "" if stopped.rip is None else f" at {stopped.rip:#x}"
+            raise EndKeep(endings.misbehaved(f"it stopped ({stopped.kind}){where}"))
+
+    async def _pass_to_secure_processor(self, guest: Guest, message: GuestMessage) -> None:
+        self._guest_messages += 1
+        if self._guest_messages > self._limits.guest_messages:
+            raise EndKeep(endings.misbehaved(f"more than {self._limits.guest_messages} guest messages"))
+
+        async def forward() -> int:
+            return await guest.guest_request(message.request_gpa, message.response_gpa)
+
+        seconds = self._limits.stall_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                exitinfo2 = await self._tap.guest_message(self.identifier, guest.window, forward)
+        except TimeoutError:
+            raise EndKeep(endings.timed_out("the secure processor did not answer", seconds)) from None
+        answer_guest_message(guest.window, exitinfo2)
+
+    async def _exchange(self, guest: Guest, exchange: Exchange) -> None:
+        self._booted = True
+        channel = await self._joined()
+        await self._send(channel, exchange.message)
+        answer = self._inbox.take() or await self._await_message(exchange)
+        deliver(guest.window, answer)
+
+    async def _await_message(self, exchange: Exchange) -> bytes:
+        """A message of the tenant's, or nothing where the keep's wait is over first."""
+        idle = self._limits.idle_seconds
+        wait = idle if exchange.wait is None else exchange.wait * _NANOSECOND
+        if exchange.message or wait >= _POLL_SECONDS:
+            self._empty_exchanges = 0
+        else:
+            # A keep that asks again and again for what is not there costs the others nothing.
+            self._empty_exchanges += 1
+            if self._empty_exchanges > _EMPTY_EXCHANGES:
+                wait = _POLL_SECONDS
+        answer = await self._inbox.wait(min(wait, idle))
+        if answer is None and wait >= idle:
+            raise EndKeep(endings.timed_out("the keep waited for its tenant too long", idle))
+        return answer or b""
+
+    async def _joined(self) -> Channel:
+        """The tenant's connection, waited for once."""
+        if self._channel is None:
+            seconds = self._limits.connect_seconds
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._attached.wait()
+            except TimeoutError:
+                raise EndKeep(endings.timed_out("no tenant connected", seconds)) from None
+        if self._channel is None:
+            raise EndKeep(endings.INTERNAL)
+        return self._channel
+
+    async def _send(self, channel: Channel, message: bytes) -> None:
+        if not message:
+            return
+        seconds = self._limits.stall_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                for altered in await self._tap.to_tenant(self.identifier, message):
+                    await channel.send(altered)
+        except TimeoutError:
+            raise EndKeep(endings.timed_out("the tenant took no more output", seconds)) from None
+
+    # Its end.
+
+    async def _close(self, ending: Ending) -> None:
+        if ending.notable:
+            log.warning("keep %s: %s", self.identifier, ending.reason)
+        self._inbox.shut()
+        if self._channel is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._channel.close(ending)
+            except TimeoutError:
+                log.warning("keep %s: its tenant could not be told", self.identifier)
+        if self._guest is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._guest.close()
+            except (TimeoutError, WasmkeepError, OSError) as error:
+                log.error(
+                    "keep %s: the machine did not confirm its end (%s)", self.identifier, type(error).__name__
+                )
