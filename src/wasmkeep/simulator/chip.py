@@ -1,0 +1,49 @@
+"""What is fused into one chip: a secret that never leaves it, and everything derived from that secret.
+
+Real chips derive the VCEK with the SEV KDF from fuses; any derivation will do here, since the secret stays
+inside.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from wasmkeep.simulator.products import Product
+
+SECRET_SIZE = 32
+CHIP_ID_SIZE = 64
+_P384_ORDER = (
+    0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+)
+
+
+class Chip:
+    """One chip of one product. `chip_id` is 64 bytes, on Turin 8 and zeros."""
+
+    def __init__(self, product: Product, secret: bytes) -> None:
+        if len(secret) != SECRET_SIZE:
+            raise ValueError("a chip secret has 32 bytes")
+        self.product = product
+        self._secret = secret
+        self._keys: dict[int, ec.EllipticCurvePrivateKey] = {}
+        self.chip_id = self._derive("chip id", b"", product.chip_id_size).ljust(CHIP_ID_SIZE, b"\0")
+
+    def _derive(self, label: str, context: bytes, size: int) -> bytes:
+        info = f"wasmkeep simulated {self.product.name} {label}\0".encode() + context
+        return HKDF(hashes.SHA384(), size, salt=None, info=info).derive(self._secret)
+
+    def vcek(self, tcb: int) -> ec.EllipticCurvePrivateKey:
+        """The versioned chip endorsement key: P-384, another one for each TCB version."""
+        key = self._keys.get(tcb)
+        if key is None:
+            # 16 bytes more than the order, so that the reduction has no bias worth speaking of.
+            number = int.from_bytes(self._derive("VCEK", tcb.to_bytes(8, "little"), 64))
+            key = ec.derive_private_key(number % (_P384_ORDER - 1) + 1, ec.SECP384R1())
+            self._keys[tcb] = key
+        return key
+
+    def root_key(self) -> bytes:
+        """The root of derived guest keys (MSG_KEY_REQ with the VCEK as root), 32 bytes."""
+        return self._derive("guest keys", b"", 32)

@@ -1,0 +1,139 @@
+"""Guests on the real processor: one KVM virtual machine each, entered where its VMSA says."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from wasmkeep.hardware.kvm import Kvm, Vcpu
+from wasmkeep.hardware.kvm_structures import Dtable, Regs, Sregs
+from wasmkeep.hardware.kvm_structures import Segment as KvmSegment
+from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_GPA, WINDOW_SIZE, ExitReason, RunState
+from wasmkeep.hardware.memory import Memory, create_window
+from wasmkeep.simulator.cpu import Interrupted, ended, port_exit
+from wasmkeep.simulator.vmsa import EFER_SVME, InitialState, Segment, parse_vmsa, require_runnable
+
+_IO_EXIT = struct.Struct("<BBHI")  # direction, size, port, count
+_OUT = 1
+_FCW_RESET, _MXCSR_RESET = 0x37F, 0x1F80
+
+
+def _kvm_segment(segment: Segment) -> KvmSegment:
+    bits = segment.attributes
+    return KvmSegment(
+        base=segment.base,
+        limit=segment.limit,
+        selector=segment.selector,
+        type=bits & 0xF,
+        s=bits >> 4 & 1,
+        dpl=bits >> 5 & 3,
+        present=bits >> 7 & 1,
+        avl=bits >> 8 & 1,
+        l=bits >> 9 & 1,
+        db=bits >> 10 & 1,
+        g=bits >> 11 & 1,
+        unusable=not bits >> 7 & 1,
+    )
+
+
+class KvmCpuKind:
+    name = "kvm"
+    reason = ""
+
+    def __init__(self) -> None:
+        """Raises `PlatformUnavailable` where /dev/kvm is absent, not permitted or does not work."""
+        self._kvm = Kvm()
+        self._apic_base: int | None = None
+
+    def create(self, memory: int) -> KvmGuest:
+        guest = KvmGuest(self._kvm, memory)
+        if self._apic_base is None:
+            self._apic_base = guest.vcpu.get_sregs().apic_base
+        guest.apic_base = self._apic_base
+        return guest
+
+    def close(self) -> None:
+        self._kvm.close()
+
+
+class KvmGuest:
+    vcpu: Vcpu
+    apic_base = 0
+
+    def __init__(self, kvm: Kvm, memory: int) -> None:
+        self.size = memory
+        self.window = create_window(WINDOW_SIZE)
+        self._closers = [lambda: os.close(self.window)]
+        self._over: RunState | None = None
+        try:
+            self._memory = Memory(memory)
+            self._closers.append(self._memory.close)
+            self._memory.share(WINDOW_GPA, WINDOW_SIZE, self.window)
+            machine = kvm.create_vm()
+            self._closers.append(machine.close)
+            machine.add_memory(0, 0, self._memory)
+            self.vcpu = machine.create_vcpu()
+            self._closers.append(self.vcpu.close)
+        except OSError:
+            self.destroy()
+            raise
+
+    def read(self, gpa: int, size: int) -> bytes:
+        return bytes(self._memory.view[gpa : gpa + size])
+
+    def write(self, gpa: int, data: bytes) -> None:
+        self._memory.view[gpa : gpa + len(data)] = data
+
+    def is_shared(self, gpa: int, size: int) -> bool:
+        return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
+
+    def start(self, vmsa: bytes) -> None:
+        state = parse_vmsa(vmsa)
+        require_runnable(state)
+        self.vcpu.set_sregs(self._sregs(state))
+        if state.control["xcr0"] > 1:
+            self.vcpu.set_xcr0(state.control["xcr0"])
+        if state.msrs:
+            self.vcpu.set_msrs(state.msrs)
+        if (state.fcw, state.mxcsr) != (_FCW_RESET, _MXCSR_RESET):
+            self.vcpu.set_fpu(state.fcw, state.mxcsr)
+        self.vcpu.set_regs(Regs(**state.general))
+
+    def _sregs(self, state: InitialState) -> Sregs:
+        segments = state.segments
+        tables = {
+            name: Dtable(base=segments[f"{name}r"].base, limit=segments[f"{name}r"].limit)
+            for name in ("gdt", "idt")
+        }
+        control = {name: state.control[name] for name in ("cr0", "cr2", "cr3", "cr4")}
+        return Sregs(
+            **{name: _kvm_segment(segments[name]) for name in ("cs", "ds", "es", "fs", "gs", "ss", "tr")},
+            ldt=_kvm_segment(segments["ldtr"]),
+            **tables,
+            **control,
+            efer=state.control["efer"] & ~EFER_SVME,
+            apic_base=self.apic_base,
+        )
+
+    def run(self) -> RunState:
+        """A dead guest stays dead: asking again gives the same exit."""
+        if self._over is not None:
+            return self._over
+        reason = self.vcpu.run()
+        if reason == ExitReason.INTR:
+            raise Interrupted
+        if reason == ExitReason.IO:
+            direction, size, port, count = _IO_EXIT.unpack(self.vcpu.exit_data(_IO_EXIT.size))
+            if (direction, size, port, count) == (_OUT, 1, EXIT_PORT, 1):
+                return port_exit()
+        self._over = ended(reason)
+        self._over.rip = self.vcpu.get_regs().rip
+        self._over.cr2 = self.vcpu.get_sregs().cr2
+        return self._over
+
+    def interrupt(self) -> None:
+        self.vcpu.interrupt()
+
+    def destroy(self) -> None:
+        while self._closers:
+            self._closers.pop()()

@@ -1,0 +1,171 @@
+"""The kernel's side of an SNP virtual machine: KVM_MEMORY_ENCRYPT_OP (Linux ``arch/x86/kvm/svm/sev.c``).
+
+The kernel's own checks (EINVAL, EPERM) come first, then the firmware's (EIO with its status in `error`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+
+from wasmkeep.hardware.kvm_sev import (
+    GHCB_VERSION,
+    ID_AUTH_SIZE,
+    ID_BLOCK_SIZE,
+    KVM_MEMORY_ENCRYPT_OP,
+    PAGE,
+    KvmSevCmd,
+    KvmSevInit,
+    KvmSevSnpLaunchFinish,
+    KvmSevSnpLaunchStart,
+    KvmSevSnpLaunchUpdate,
+    SevCmdId,
+    SnpPageType,
+)
+from wasmkeep.hardware.machine_calls import VMSA_SIZE
+from wasmkeep.hardware.sev_status import SevStatus
+from wasmkeep.simulator.cpu import GuestCpu
+from wasmkeep.simulator.secure_processor import SecureProcessor
+from wasmkeep.simulator.states import GuestState
+from wasmkeep.simulator.status import Refused, require
+from wasmkeep.simulator.user_memory import UserMemory
+
+_FIRST_SNP_COMMAND = 100
+_BY_IOCTL = frozenset(SnpPageType) - {SnpPageType.VMSA}
+_SOURCED = frozenset((SnpPageType.NORMAL, SnpPageType.UNMEASURED, SnpPageType.CPUID))
+
+
+def _invalid(what: str) -> OSError:
+    return OSError(errno.EINVAL, what)
+
+
+class SnpVirtualMachine:
+    """One guest: its context in the secure processor and the CPU that will run it."""
+
+    def __init__(self, processor: SecureProcessor, cpu: GuestCpu) -> None:
+        self.cpu = cpu
+        self.guest = processor.gctx_create(cpu)
+        self._processor = processor
+        self._initialised = False
+        self._vmsa: bytes | None = None
+        self._vmsa_measured = False
+
+    @property
+    def running(self) -> bool:
+        return self.guest.state is GuestState.RUNNING
+
+    def set_vmsa(self, page: bytes) -> None:
+        """The vCPU's initial state; fixed once LAUNCH_FINISH has measured it. Raises OSError."""
+        if len(page) != VMSA_SIZE:
+            raise _invalid("a VMSA is one page")
+        if self._vmsa_measured:
+            raise OSError(errno.EBUSY, "the VMSA is measured already")
+        self._vmsa = page
+
+    def encrypt_op(self, number: int, argument: int, memory: UserMemory) -> int:
+        """0, or −EIO with the firmware's status in `error`. Raises OSError for what KVM itself refuses."""
+        if number != KVM_MEMORY_ENCRYPT_OP:
+            raise OSError(errno.ENOTTY, "not an ioctl of this machine's VMs")
+        command = KvmSevCmd.from_buffer_copy(memory.read(argument, ctypes.sizeof(KvmSevCmd)))
+        if command.pad0:
+            raise _invalid("padding is not zero")
+        try:
+            self._perform(command.id, command.data, memory)
+        except Refused as refusal:
+            command.error = refusal.status
+            memory.write(argument, bytes(command))
+            return -errno.EIO
+        return 0
+
+    def _perform(self, identifier: int, data: int, memory: UserMemory) -> None:
+        if identifier == SevCmdId.INIT2:
+            self._init2(data, memory)
+        elif not self._initialised:
+            raise OSError(errno.ENOTTY, "the VM is not an SNP guest yet")
+        elif identifier < _FIRST_SNP_COMMAND:
+            raise OSError(errno.EPERM, "an SNP guest takes SNP commands only")
+        elif identifier == SevCmdId.SNP_LAUNCH_START:
+            self._launch_start(data, memory)
+        elif identifier == SevCmdId.SNP_LAUNCH_UPDATE:
+            self._launch_update(data, memory)
+        elif identifier == SevCmdId.SNP_LAUNCH_FINISH:
+            self._launch_finish(data, memory)
+        else:
+            raise _invalid("no such command")
+
+    def _init2(self, data: int, memory: UserMemory) -> None:
+        init = KvmSevInit.from_buffer_copy(memory.read(data, ctypes.sizeof(KvmSevInit)))
+        if self._initialised:
+            raise _invalid("the VM is an SNP guest already")
+        if init.flags or init.vmsa_features or init.pad1 or any(init.pad2):
+            raise _invalid("this CPU has no optional SEV features")
+        if init.ghcb_version not in (0, GHCB_VERSION):
+            raise _invalid("GHCB versions 1 and above 2 are not for SNP")
+        self._initialised = True
+
+    def _launch_start(self, data: int, memory: UserMemory) -> None:
+        start = KvmSevSnpLaunchStart.from_buffer_copy(memory.read(data, ctypes.sizeof(KvmSevSnpLaunchStart)))
+        if start.flags or any(start.pad0) or any(start.pad1):
+            raise _invalid("flags and padding are zero")
+        self._processor.launch_start(self.guest, start.policy, bytes(start.gosvw))
+
+    def _launch_update(self, data: int, memory: UserMemory) -> None:
+        update = KvmSevSnpLaunchUpdate.from_buffer_copy(
+            memory.read(data, ctypes.sizeof(KvmSevSnpLaunchUpdate))
+        )
+        if update.flags or update.pad0 or update.pad1 or any(update.pad2):
+            raise _invalid("flags and padding are zero")
+        if update.type not in _BY_IOCTL:
+            raise _invalid("not a page type that KVM takes")
+        gpa, size = update.gfn_start * PAGE, update.len
+        if not size or size % PAGE or gpa + size > self.cpu.size:
+            raise _invalid("whole pages of the guest's memory")
+        if self.cpu.is_shared(gpa, size):
+            raise _invalid("the window is shared, not private memory")
+        sourced = update.type in _SOURCED
+        if sourced and update.uaddr % PAGE:
+            raise _invalid("the source begins at a page")
+        contents = memory.read(update.uaddr, size) if sourced else b""
+        try:
+            self._processor.launch_update(self.guest, update.type, gpa, size, contents)
+        except Refused:
+            if update.type == SnpPageType.CPUID:
+                memory.write(update.uaddr, self._processor.correct_cpuid(contents))
+            raise
+        update.gfn_start += size // PAGE
+        update.uaddr += size if sourced else 0
+        update.len = 0
+        memory.write(data, bytes(update))
+
+    def _launch_finish(self, data: int, memory: UserMemory) -> None:
+        finish = KvmSevSnpLaunchFinish.from_buffer_copy(
+            memory.read(data, ctypes.sizeof(KvmSevSnpLaunchFinish))
+        )
+        if finish.flags or any(finish.pad0) or any(finish.pad1):
+            raise _invalid("flags and padding are zero")
+        if max(finish.id_block_en, finish.auth_key_en, finish.vcek_disabled) > 1:
+            raise _invalid("a switch is 0 or 1")
+        require(self.guest.state is GuestState.LAUNCH, SevStatus.INVALID_GUEST_STATE)
+        if self._vmsa is None:
+            raise _invalid("the vCPU has no initial state")
+        block = auth = None
+        if finish.id_block_en:
+            block = memory.read(finish.id_block_uaddr, ID_BLOCK_SIZE)
+            auth = memory.read(finish.id_auth_uaddr, ID_AUTH_SIZE)
+        if not self._vmsa_measured:
+            self._processor.launch_vmsa(self.guest, self._vmsa)
+            self._vmsa_measured = True
+        self._processor.launch_finish(
+            self.guest,
+            id_block=block,
+            id_auth=auth,
+            auth_key_en=bool(finish.auth_key_en),
+            vcek_disabled=bool(finish.vcek_disabled),
+            host_data=bytes(finish.host_data),
+        )
+        self.cpu.start(self._vmsa)
+
+    def destroy(self) -> None:
+        """Stop the CPU first: the slot is free only when nothing of the guest runs."""
+        self.cpu.destroy()
+        self._processor.decommission(self.guest)

@@ -1,0 +1,41 @@
+"""The memory of the host's process as far as a frame brought it along: what copy_from_user and copy_to_user
+reach.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from wasmkeep.hardware.frames import Segment
+
+
+class UserMemory:
+    """Segments by address. What is written goes back with the reply, whole segments, each once."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = {segment.address: segment.data for segment in segments}
+        self._written: dict[int, bytes] = {}
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at `address`, from one segment. Raises OSError EFAULT."""
+        exact = self._segments.get(address)
+        if exact is not None and len(exact) == size:
+            return exact
+        for start, data in self._segments.items():
+            if start <= address and address + size <= start + len(data):
+                return data[address - start : address - start + size]
+        raise OSError(errno.EFAULT, "no such user memory")
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write inside one segment. Raises OSError EFAULT."""
+        for start, held in self._segments.items():
+            offset = address - start
+            if offset >= 0 and offset + len(data) <= len(held):
+                changed = held[:offset] + data + held[offset + len(data) :]
+                self._segments[start] = self._written[start] = changed
+                return
+        raise OSError(errno.EFAULT, "no such user memory")
+
+    def written(self) -> tuple[Segment, ...]:
+        return tuple(Segment(address, data) for address, data in self._written.items())
