@@ -5,7 +5,10 @@ test {
     _ = @import("wasi/memory.zig");
     _ = @import("wasi/wasi.zig");
     _ = @import("wasi/tests/abi_test.zig");
+    _ = @import("wasi/tests/attributes_test.zig");
     _ = @import("wasi/tests/descriptors_test.zig");
+    _ = @import("wasi/tests/paths_test.zig");
+    _ = @import("wasi/tests/poll_test.zig");
     _ = @import("wasi/tests/process_test.zig");
     _ = @import("wasi/tests/transfer_test.zig");
 }

@@ -10,7 +10,7 @@ test "error numbers" {
         var buffer: [16]u8 = undefined;
         const name = std.ascii.upperString(&buffer, @tagName(errno));
         const same = std.meta.stringToEnum(reference.errno_t, name) orelse return error.UnknownName;
-        try expectEqual(@intFromEnum(same), @intFromEnum(errno));
+        try expectEqual(@backingInt(same), @backingInt(errno));
     }
 }
 
@@ -56,17 +56,17 @@ test "flags" {
 }
 
 test "small numbers" {
-    try expectEqual(@intFromEnum(reference.filetype_t.UNKNOWN), @intFromEnum(abi.Filetype.unknown));
-    try expectEqual(@intFromEnum(reference.filetype_t.DIRECTORY), @intFromEnum(abi.Filetype.directory));
-    try expectEqual(@intFromEnum(reference.filetype_t.REGULAR_FILE), @intFromEnum(abi.Filetype.regular_file));
-    try expectEqual(@intFromEnum(reference.whence_t.SET), @intFromEnum(abi.Whence.set));
-    try expectEqual(@intFromEnum(reference.whence_t.CUR), @intFromEnum(abi.Whence.cur));
-    try expectEqual(@intFromEnum(reference.whence_t.END), @intFromEnum(abi.Whence.end));
-    try expectEqual(@intFromEnum(reference.eventtype_t.CLOCK), @intFromEnum(abi.Eventtype.clock));
-    try expectEqual(@intFromEnum(reference.eventtype_t.FD_READ), @intFromEnum(abi.Eventtype.fd_read));
-    try expectEqual(@intFromEnum(reference.eventtype_t.FD_WRITE), @intFromEnum(abi.Eventtype.fd_write));
-    try expectEqual(@intFromEnum(reference.clockid_t.REALTIME), @intFromEnum(abi.Clock.realtime));
-    try expectEqual(@intFromEnum(reference.clockid_t.MONOTONIC), @intFromEnum(abi.Clock.monotonic));
+    try expectEqual(@backingInt(reference.filetype_t.UNKNOWN), @backingInt(abi.Filetype.unknown));
+    try expectEqual(@backingInt(reference.filetype_t.DIRECTORY), @backingInt(abi.Filetype.directory));
+    try expectEqual(@backingInt(reference.filetype_t.REGULAR_FILE), @backingInt(abi.Filetype.regular_file));
+    try expectEqual(@backingInt(reference.whence_t.SET), @backingInt(abi.Whence.set));
+    try expectEqual(@backingInt(reference.whence_t.CUR), @backingInt(abi.Whence.cur));
+    try expectEqual(@backingInt(reference.whence_t.END), @backingInt(abi.Whence.end));
+    try expectEqual(@backingInt(reference.eventtype_t.CLOCK), @backingInt(abi.Eventtype.clock));
+    try expectEqual(@backingInt(reference.eventtype_t.FD_READ), @backingInt(abi.Eventtype.fd_read));
+    try expectEqual(@backingInt(reference.eventtype_t.FD_WRITE), @backingInt(abi.Eventtype.fd_write));
+    try expectEqual(@backingInt(reference.clockid_t.REALTIME), @backingInt(abi.Clock.realtime));
+    try expectEqual(@backingInt(reference.clockid_t.MONOTONIC), @backingInt(abi.Clock.monotonic));
 }
 
 /// Reads encoded bytes as the reference's record.

@@ -146,7 +146,7 @@ pub const Program = struct {
 };
 
 pub fn expect(errno: Errno, returned: u32) !void {
-    if (returned == @intFromEnum(errno)) return;
+    if (returned == @backingInt(errno)) return;
     std.debug.print("expected {t}, got {d}\n", .{ errno, returned });
     return error.TestUnexpectedErrno;
 }
