@@ -12,19 +12,18 @@ import pytest
 from wasmkeep.errors import ConfigurationError, SystemFailure
 from wasmkeep.tenant.state import TenantState
 
-ROOT = bytes(32)
+ROOT = "sha256:" + "00" * 32
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_the_newest_list_is_remembered(tmp_path: Path) -> None:
     state = TenantState(tmp_path / "state")
-    assert state.newest_crl(ROOT) is None
+    assert state.newest_crls() == {}
     state.saw_crl(ROOT, WHEN)
     state.saw_crl(ROOT, WHEN - timedelta(days=1))
-    assert TenantState(tmp_path / "state").newest_crl(ROOT) == WHEN
+    assert TenantState(tmp_path / "state").newest_crls()[ROOT] == WHEN
     state.saw_crl(ROOT, WHEN + timedelta(days=1))
-    assert state.newest_crl(ROOT) == WHEN + timedelta(days=1)
-    assert state.newest_crl(b"\1" * 32) is None
+    assert state.newest_crls()[ROOT] == WHEN + timedelta(days=1)
 
 
 def test_files_are_private(tmp_path: Path) -> None:
@@ -39,7 +38,7 @@ def test_files_are_private(tmp_path: Path) -> None:
 def test_a_damaged_memory_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "crl-seen.json").write_bytes(content)
     with pytest.raises(ConfigurationError) as refused:
-        TenantState(tmp_path).newest_crl(ROOT)
+        TenantState(tmp_path).newest_crls()
     assert refused.value.check == "state.malformed"
 
 
@@ -49,7 +48,7 @@ def test_many_at_once_keep_the_newest(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(saw, range(40)))
-    assert TenantState(tmp_path).newest_crl(ROOT) == WHEN + timedelta(days=39)
+    assert TenantState(tmp_path).newest_crls()[ROOT] == WHEN + timedelta(days=39)
 
 
 def test_an_unusable_folder_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import http.client
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
+from wasmkeep.endorsements import Document
 from wasmkeep.errors import (
     ConfigurationError,
     HostRefused,
@@ -32,6 +34,8 @@ from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
 
 MAX_ANSWER_SIZE = 1 << 20
 ANSWER_TIMEOUT = 20.0
+REFETCH_SECONDS = 300.0
+"""How long a connection goes on with an endorsement that it fetched."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CLOSE_REASONS = {
     4001: "the keep refused to go on",
@@ -148,6 +152,7 @@ class HostClient:
     _address: HostAddress = field(init=False, repr=False)
     _connection: http.client.HTTPConnection | None = field(init=False, default=None, repr=False)
     _tls: ssl.SSLContext | None = field(init=False, default=None, repr=False)
+    _documents: dict[Document, tuple[float, bytes]] = field(init=False, default_factory=dict, repr=False)
     _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -196,9 +201,16 @@ class HostClient:
         image_kind = _text(_map(answer, "image"), "kind")
         return KeepCreated(identifier, _text(answer, "tee"), image_kind, _text(answer, "product"))
 
-    async def endorsement(self, path: str) -> bytes:
-        """A certificate or list, by its path of AMD's key distribution service. Raises HostRefused."""
-        return await self._request("GET", path, None)
+    async def fetch(self, document: Document, /) -> bytes:
+        """An endorsement, as the host's copy of a key distribution service has it. Raises HostRefused."""
+        kept = self._documents.get(document)
+        if kept is not None and time.monotonic() - kept[0] < REFETCH_SECONDS:
+            return kept[1]
+        query = f"?{document.query}" if document.query else ""
+        body = await self._request("GET", f"/{document.url_path}{query}", None)
+        document.check(body)
+        self._documents[document] = (time.monotonic(), body)
+        return body
 
     @asynccontextmanager
     async def session(self, keep: KeepCreated) -> AsyncIterator[Channel]:

@@ -36,19 +36,19 @@ class TenantState:
         self._folder = folder if folder is not None else state_folder() / "tenant"
         self._path = self._folder / _FILE
 
-    def newest_crl(self, root: bytes) -> datetime | None:
-        """When the newest list seen of this root (SPKI SHA-256) was issued; None before the first."""
-        return self._load().get(root.hex())
+    def newest_crls(self) -> dict[str, datetime]:
+        """When the newest list seen of each root was issued, by the root's pin (``sha256:…``)."""
+        return self._load()
 
-    def saw_crl(self, root: bytes, issued: datetime) -> None:
-        """Remember a list that verified; an older one changes nothing."""
-        known = self._load().get(root.hex())
+    def saw_crl(self, root: str, issued: datetime) -> None:
+        """Remember a list that verified, of the root with this pin; an older one changes nothing."""
+        known = self._load().get(root)
         if known is not None and known >= issued:
             return
         with self._locked():
             seen = self._load()
-            if root.hex() not in seen or seen[root.hex()] < issued:
-                seen[root.hex()] = issued
+            if root not in seen or seen[root] < issued:
+                seen[root] = issued
                 self._store(seen)
 
     def _load(self) -> dict[str, datetime]:

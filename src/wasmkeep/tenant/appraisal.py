@@ -1,0 +1,120 @@
+"""From a keep's offer to a verdict: fetch endorsements, judge the evidence, remember the revocation list.
+
+Endorsements come from the host (or a folder or service of the tenant's choice) and are believed no more than
+the host is: ``wasmkeep.evidence`` checks them. They are asked for by the chip id and TCB of a report that is
+not verified yet, which decide nothing but the name of what is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from wasmkeep import evidence, image
+from wasmkeep.endorsements import Endorsements, Product, Source, Vcek, collect
+from wasmkeep.evidence.policy import Policy
+from wasmkeep.evidence.result import AttestationResult
+from wasmkeep.evidence.roots import format_pin
+from wasmkeep.evidence.snp import report as snp_report
+from wasmkeep.evidence.snp.evidence import SnpEvidence
+from wasmkeep.evidence.snp.products import line_of
+from wasmkeep.protocol.binding import NONCE_SIZE
+from wasmkeep.protocol.offer import Offer
+from wasmkeep.protocol.session import TenantSession
+from wasmkeep.tenant import events
+from wasmkeep.tenant.state import TenantState
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """A verdict bound to one session, with the offer and the evidence it is about."""
+
+    result: AttestationResult
+    offer: Offer
+    evidence: SnpEvidence
+    image_size: int
+    elapsed_ns: int
+
+    @property
+    def event(self) -> events.EvidenceVerified:
+        """The verdict as screens show it."""
+        return events.EvidenceVerified(
+            result=self.result,
+            image_size=self.image_size,
+            nonce_size=NONCE_SIZE,
+            elapsed_ns=self.elapsed_ns,
+        )
+
+
+class Appraiser:
+    """Judges offers by one policy, with keeps of ``memory`` bytes."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        source: Source,
+        *,
+        memory: int,
+        state: TenantState | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._policy = policy
+        self._source = source
+        self._state = state if state is not None else TenantState()
+        self._clock = clock
+        self._reference_values = reference_values(policy, memory)
+        self._image_sizes = {
+            reference.launch_digest(memory): reference.size
+            for name in policy.runtime_names
+            for reference in image.resolve(name)
+        }
+
+    async def appraise(self, session: TenantSession, offer: Offer, product_hint: str) -> Appraisal:
+        """Raises Rejected, or what the source of endorsements raises; nothing was sent to the keep then.
+
+        ``product_hint`` is the host's word, used to name certificates where the report has no CPUID.
+        """
+        began = time.monotonic_ns()
+        claimed = snp_report.parse(offer.evidence)
+        endorsements = await self._endorsements(claimed, product_hint)
+        judged = SnpEvidence(
+            offer.evidence, endorsements.vcek, (endorsements.ask, endorsements.ark), endorsements.crl
+        )
+        result = evidence.verify(
+            judged,
+            self._policy,
+            at=self._clock(),
+            binding=session.report_data,
+            reference_values=self._reference_values,
+            host_data=session.tenant_key_digest,
+            crl_not_older_than=self._state.newest_crls(),
+        )
+        if result.snp.revocation.issued is not None:
+            self._state.saw_crl(format_pin(result.root_spki), result.snp.revocation.issued)
+        return Appraisal(
+            result=result,
+            offer=offer,
+            evidence=judged,
+            image_size=self._image_sizes.get(result.launch_digest, 0),
+            elapsed_ns=time.monotonic_ns() - began,
+        )
+
+    async def _endorsements(self, claimed: snp_report.Report, product_hint: str) -> Endorsements:
+        line = None
+        if claimed.cpuid_family is not None and claimed.cpuid_model is not None:
+            line = line_of(claimed.cpuid_family, claimed.cpuid_model)
+        product = Product.named(product_hint if line is None else line.product)
+        reported_tcb = claimed.reported_tcb.to_bytes(8, "little")
+        return await collect(self._source, Vcek.of_report(product, claimed.chip_id, reported_tcb))
+
+
+def reference_values(policy: Policy, memory: int) -> dict[bytes, str]:
+    """The launch digests that the policy's ``runtime`` stands for in this installation."""
+    named = image.reference_values(policy.runtime_names, memory, simulated=policy.simulated is not None)
+    return named | {digest: digest.hex() for digest in policy.runtime_digests}
