@@ -1,17 +1,16 @@
 """Compiled programs, kept in the user's cache folder: found by everything that went into them.
 
 A file holds a whole `Program`. It is used only if it is whole: magic, lengths, the key it was stored under,
-and the SHA-256 of both halves; the first half is the program part, so its digest is the program digest
-too. Anything else (torn, foreign, altered, a symbolic link, another owner's) is as if it were not there: the
-program is compiled again and the file replaced. The folder belongs to the user alone (0700) and is never
-followed through a symbolic link; files are written aside and renamed.
+and the digest of everything in it. Anything else (torn, foreign, altered, a symbolic link, another owner's)
+is as if it were not there: the program is compiled again and the file replaced. The folder belongs to the
+user alone (0700) and is never followed through a symbolic link; files are written aside and renamed.
 
 A file, little-endian::
 
     00  8   magic WKCACHE1
     08  32  key
-    28  32  SHA-256 of the program part
-    48  32  SHA-256 of the rest (after the program part)
+    28  32  program digest: SHA-256 of the program part, as the keep proves it back
+    48  32  integrity: SHA-256 over bytes 00 to 47, the lengths, and the tree digests of both halves
     68  8   length of the program part
     70  8   length of the rest
     78  8   zero
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Final
 
 from wasmkeep.tenant.program import Program, TrapTables
+from wasmkeep.tenant.tree_digest import tree_digest
 
 __all__ = ["ProgramCache", "cache_key", "default_cache"]
 
@@ -50,8 +50,8 @@ _SUFFIX: Final = ".program"
 
 
 def cache_key(wasm: bytes, target: str, flags: str) -> bytes:
-    """SHA-256 over the module's digest, the target (wasmtime's version in it) and every setting."""
-    parts = (hashlib.sha256(wasm).digest(), target.encode(), flags.encode())
+    """Digest over the module's, the target (wasmtime's version in it) and every setting. 32 bytes."""
+    parts = (tree_digest(wasm), target.encode(), flags.encode())
     return hashlib.sha256(b"".join(_LENGTH.pack(len(x)) + x for x in parts)).digest()
 
 
@@ -74,10 +74,10 @@ class ProgramCache:
         """The program stored under ``key``, or None; never raises for what is on the disk."""
         try:
             with self._opened(create=False) as folder:
-                data = _read(folder, _file_name(key))
+                header, part, rest = _read(folder, _file_name(key))
         except OSError:
             return None
-        return _decode(data, key, target)
+        return _decode(header, part, rest, key, target)
 
     def store(self, key: bytes, program: Program) -> None:
         """Keep ``program``; where the disk does not allow it, nothing happens."""
@@ -109,25 +109,25 @@ def _file_name(key: bytes) -> str:
     return key.hex() + _SUFFIX
 
 
-def _read(folder: int, name: str) -> bytes:
+def _read(folder: int, name: str) -> tuple[bytes, bytes, bytes]:
+    """Header, program part and rest of a file, in the lengths its header says; unverified."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(name, flags, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             raise PermissionError("not this user's file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise OSError("larger than any cached program")
-        data = bytearray(status.st_size)
-        view, filled = memoryview(data), 0
-        while filled < len(data):
-            count = os.preadv(descriptor, [view[filled:]], filled)
-            if count == 0:
-                raise OSError("shorter than it said")
-            filled += count
+        header = os.pread(descriptor, HEADER.size, 0)
+        if len(header) != HEADER.size:
+            raise OSError("shorter than a header")
+        *_, part_size, rest_size, _ = HEADER.unpack(header)
+        if not HEADER.size + part_size + rest_size == status.st_size <= MAX_FILE_BYTES:
+            raise OSError("of another length than it says")
+        part = os.pread(descriptor, part_size, HEADER.size)
+        rest = os.pread(descriptor, rest_size, HEADER.size + part_size)
         with suppress(OSError):
             os.utime(descriptor)  # used now: the last to be evicted
-        return bytes(data)
+        return header, part, rest
     finally:
         os.close(descriptor)
 
@@ -166,33 +166,32 @@ def _evict(folder: int, limit: int, *, keep: str) -> None:
         total -= size
 
 
+def _integrity(key: bytes, digest: bytes, part: bytes, rest: bytes) -> bytes:
+    lengths = _LENGTH.pack(len(part)) + _LENGTH.pack(len(rest))
+    return hashlib.sha256(MAGIC + key + digest + lengths + tree_digest(part) + tree_digest(rest)).digest()
+
+
 def _encode(key: bytes, program: Program) -> bytes:
     traps = program.traps
-    rest = bytearray(_REST.pack(program.memory_minimum, program.memory_maximum, traps.text_size))
+    pieces = [_REST.pack(program.memory_minimum, program.memory_maximum, traps.text_size)]
     for piece in (program.target.encode(), traps.symbols, traps.names, traps.codes):
-        rest += _LENGTH.pack(len(piece)) + piece
-    digest = hashlib.sha256(rest).digest()
-    header = HEADER.pack(MAGIC, key, program.digest, digest, len(program.part), len(rest), 0)
+        pieces += [_LENGTH.pack(len(piece)), piece]
+    rest = b"".join(pieces)
+    integrity = _integrity(key, program.digest, program.part, rest)
+    header = HEADER.pack(MAGIC, key, program.digest, integrity, len(program.part), len(rest), 0)
     return b"".join((header, program.part, rest))
 
 
-def _decode(data: bytes, key: bytes, target: str) -> Program | None:
+def _decode(header: bytes, part: bytes, rest: bytes, key: bytes, target: str) -> Program | None:
     """A program from a file's bytes; None unless every byte is as it was stored under ``key``."""
-    size = HEADER.size
-    if len(data) < size:
-        return None
-    magic, stored_key, part_digest, rest_digest, part_size, rest_size, zero = HEADER.unpack_from(data)
+    magic, stored_key, digest, integrity, part_size, rest_size, zero = HEADER.unpack(header)
     if magic != MAGIC or zero or not compare_digest(stored_key, key):
         return None
-    if size + part_size + rest_size != len(data):
+    if part_size != len(part) or rest_size != len(rest):
         return None
-    view = memoryview(data)
-    part, rest = view[size : size + part_size], view[size + part_size :]
-    if not compare_digest(hashlib.sha256(part).digest(), part_digest):
+    if not compare_digest(_integrity(key, digest, part, rest), integrity):
         return None
-    if not compare_digest(hashlib.sha256(rest).digest(), rest_digest):
-        return None
-    return _program(bytes(part), part_digest, bytes(rest), target)
+    return _program(part, digest, rest, target)
 
 
 def _program(part: bytes, digest: bytes, rest: bytes, target: str) -> Program | None:

@@ -38,10 +38,7 @@ from wasmkeep.tenant.program import (
 from wasmkeep.tenant.trap_symbols import encode_symbols, function_bodies
 from wasmkeep.tenant.wasm_types import Module, SegmentMode
 
-__all__ = ["LAYOUT_VERSION", "lay_out"]
-
-LAYOUT_VERSION: Final = 1
-"""Raised whenever the same module and compiler would give other bytes; part of the cache's key."""
+__all__ = ["lay_out"]
 
 GAP: Final = 64 << 10
 """Least distance of two segments, in bytes."""

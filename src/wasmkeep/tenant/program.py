@@ -17,6 +17,9 @@ from wasmkeep.errors import ProgramError
 
 __all__ = ["Fixed", "Program", "Protection", "Relocation", "Run", "Segment", "TrapTables", "encode_part"]
 
+LAYOUT_VERSION: Final = 1
+"""Raised whenever the same module and compiler would give other bytes; part of the cache's key."""
+
 MAGIC: Final = b"WKPROG01"
 HEADER: Final = struct.Struct("<8sIIII QQQQ II 64s 64x")
 _SEGMENT: Final = struct.Struct("<QQQII")

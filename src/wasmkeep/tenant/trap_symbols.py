@@ -12,7 +12,7 @@ from wasmkeep.tenant.elf import FactsChanged, ObjectFile, Symbol
 from wasmkeep.tenant.program import TrapTables
 from wasmkeep.tenant.wasm_types import Module
 
-__all__ = ["encode_symbols", "find_function", "function_bodies"]
+__all__ = ["FunctionFinder", "encode_symbols", "function_bodies"]
 
 _ENTRY: Final = struct.Struct("<III")
 _NO_FUNCTION: Final = 0xFFFF_FFFF
@@ -52,18 +52,27 @@ def encode_symbols(module: Module, compiled: ObjectFile, bodies: Mapping[int, Sy
     return symbols, names.encode("utf-8", "replace")
 
 
-def find_function(tables: TrapTables, offset: int) -> tuple[int | None, str, int] | None:
-    """The function that holds ``offset`` in the text: (its index, its name or "", offset within it).
+class FunctionFinder:
+    """The functions of one program by where they are; decodes the tables once."""
 
-    The index is None for a trampoline, whose name is wasmtime's. None where no function is there.
-    """
-    entries = list(_ENTRY.iter_unpack(tables.symbols))
-    position = bisect.bisect_right(entries, (offset, _NO_FUNCTION, _NO_FUNCTION)) - 1
-    if position < 0:
-        return None
-    start, size, function = entries[position]
-    if offset >= start + size:
-        return None
-    names = tables.names.decode("utf-8", "replace").split("\0")
-    name = names[position] if position < len(names) else ""
-    return (None if function == _NO_FUNCTION else function), name, offset - start
+    def __init__(self, tables: TrapTables) -> None:
+        self._entries = list(_ENTRY.iter_unpack(tables.symbols))
+        self._names = tables.names.decode("utf-8", "replace").split("\0")
+
+    def describe(self, offset: int) -> list[str]:
+        """One line for the function of the program that holds ``offset`` in its text, else none.
+
+        Trampolines are not the program's, and are left out.
+        """
+        position = bisect.bisect_right(self._entries, (offset, _NO_FUNCTION, _NO_FUNCTION)) - 1
+        if position < 0:
+            return []
+        start, size, function = self._entries[position]
+        if offset >= start + size or function == _NO_FUNCTION:
+            return []
+        name = self._names[position] if position < len(self._names) else ""
+        return [f"{_printable(name) or f'function[{function}]'}+0x{offset - start:x}"]
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else "".join(x if x.isprintable() else "?" for x in name)
