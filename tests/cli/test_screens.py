@@ -126,6 +126,7 @@ def test_the_last_line_says_whose_exit_it_was() -> None:
 
 EVENTS: tuple[events.Event, ...] = (
     STARTED,
+    events.SettingOverridden("limits.memory", "1", "2"),
     events.KindPassedOver("snp", "the host does not have it"),
     events.CompileFinished("a.wasm", 10, "t", 20, b"\x01" * 32, cached=False, elapsed_ns=5),
     verified(),

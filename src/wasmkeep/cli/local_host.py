@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wasmkeep.cli.children import child
 from wasmkeep.cli.progress import progress
-from wasmkeep.cli.screens import simulated_banner
+from wasmkeep.cli.screens import cpu_note, simulated_banner
 from wasmkeep.errors import SystemFailure, WasmkeepError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wasmkeep.cli.children import Child
     from wasmkeep.cli.console import Console
 
-__all__ = ["LocalHost", "cpu_note", "local_host"]
+__all__ = ["LocalHost", "local_host"]
 
 _START_SECONDS = 200.0  # a new machine makes two RSA-4096 keys first
 
@@ -44,14 +44,6 @@ class LocalHost:
     def failure(self, code: int) -> SystemFailure:
         """The error that says it ended while it was needed."""
         return self._process.failure(code)
-
-
-def cpu_note(cpu: str, reason: str) -> str:
-    """What runs the keep, in a sentence for the banner."""
-    if cpu == "kvm":
-        return "The keep runs in a real virtual machine (/dev/kvm)."
-    because = f": {reason}" if reason else ""
-    return f"The keep runs as a sandboxed process, more slowly{because}."
 
 
 @asynccontextmanager

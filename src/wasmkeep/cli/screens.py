@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wasmkeep.cli.console import Console
 
-__all__ = ["TEE_NAMES", "DeploymentScreen", "closing", "simulated_banner", "warning"]
+__all__ = ["TEE_NAMES", "DeploymentScreen", "closing", "cpu_note", "simulated_banner", "warning"]
 
 TEE_NAMES = {"snp": "AMD SEV-SNP"}
 
@@ -28,6 +28,14 @@ def simulated_banner(lines: tuple[str, ...] = ()) -> Block:
         *lines,
     )
     return Block("simulated", "SIMULATED", text, {"simulated": True, "notes": list(lines)}, loud=True)
+
+
+def cpu_note(cpu: str, reason: str) -> str:
+    """What runs the keep, in a sentence for the banner."""
+    if cpu == "kvm":
+        return "The keep runs in a real virtual machine (/dev/kvm)."
+    because = f": {reason}" if reason else ""
+    return f"The keep runs as a sandboxed process, more slowly{because}."
 
 
 def warning(what: str, *lines: str) -> Block:
@@ -45,6 +53,7 @@ class DeploymentScreen:
         self._started: events.KeepStarted | None = None
         self.finished: events.Finished | None = None
         self._screens: dict[type, Callable[[Any], None]] = {
+            events.SettingOverridden: self._setting_overridden,
             events.CompileStarted: self._compile_started,
             events.CompileFinished: self._compile_finished,
             events.KindPassedOver: self._kind_passed_over,
@@ -70,6 +79,11 @@ class DeploymentScreen:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _setting_overridden(self, event: events.SettingOverridden) -> None:
+        facts = {"key": event.key, "was": event.was, "now": event.now}
+        text = f"{event.key} of Keep.toml: {event.was} → {event.now}"
+        self._console.show(Block("overridden", "overridden", (text,), facts))
 
     def _compile_started(self, event: events.CompileStarted) -> None:
         text = f"{event.program} {size(event.size)}, this once: the result is kept in your cache folder"

@@ -7,6 +7,7 @@ monotonic clock; all sizes are bytes.
 
 ::
 
+    SettingOverridden*                        the request replaced a setting of Keep.toml
     CompileStarted?  CompileFinished          the program became machine code (or came from the cache)
     KindPassedOver*  KeepStarted              a host made a keep: what it says of it is a hint
     EvidenceVerified                          the verdict; nothing was sent before this event
@@ -36,9 +37,19 @@ __all__ = [
     "KindPassedOver",
     "Launched",
     "ProtectionLost",
+    "SettingOverridden",
     "Trapped",
     "Watcher",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOverridden:
+    """The request replaced a setting of ``Keep.toml``. Holds no value of an environment variable."""
+
+    key: str
+    was: str
+    now: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +175,8 @@ class ProtectionLost:
 
 
 Event = (
-    CompileStarted
+    SettingOverridden
+    | CompileStarted
     | CompileFinished
     | KindPassedOver
     | KeepStarted
