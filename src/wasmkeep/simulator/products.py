@@ -69,9 +69,9 @@ class Product:
         raw = tcb.to_bytes(8, "little")
         return {name: raw[index] for name, index in self.components.items()}
 
-    def tcb_query(self, tcb: int) -> str:
-        """The canonical query of the key distribution service, ``blSPL=10&teeSPL=0&…``."""
-        return "&".join(f"{name}={value}" for name, value in self.tcb_components(tcb).items())
+    def tcb_file_name(self, tcb: int) -> str:
+        """``blSPL=10,teeSPL=0,….der``: the key distribution service's query as a file's name."""
+        return ",".join(f"{name}={value}" for name, value in self.tcb_components(tcb).items()) + ".der"
 
     def tcb_valid(self, tcb: int) -> bool:
         """Whether the reserved bytes are zero."""

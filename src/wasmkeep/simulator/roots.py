@@ -2,8 +2,8 @@
 
 ``<state>/machines/<name>/<product>/`` holds ``chip-secret``, ``ark.key``, ``ask.key`` (all 0600),
 ``ark.der``, ``ask.der``, and ``kds/``, shaped like AMD's key distribution service:
-``vcek/v1/<Product>/cert_chain`` (PEM, ASK then ARK), ``…/crl`` (DER) and ``…/<hwid>/<query>`` (DER), for
-example ``…/blSPL=10&teeSPL=0&snpSPL=23&ucodeSPL=84``.
+``vcek/v1/<Product>/cert_chain`` (PEM, ASK then ARK), ``…/crl`` (DER) and
+``…/<hwid>/blSPL=10,teeSPL=0,snpSPL=23,ucodeSPL=84.der``.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class Endorser:
         """The certificate of this chip's key at `tcb`, issued once and then served again. DER."""
         identity = self._identity
         hwid = identity.chip.chip_id[: identity.product.chip_id_size].hex()
-        path = self._folder / hwid / identity.product.tcb_query(tcb)
+        path = self._folder / hwid / identity.product.tcb_file_name(tcb)
         if path.is_file():
             return path.read_bytes()
         start = datetime.now(UTC) - _BACKDATE

@@ -1,0 +1,149 @@
+"""``python -m wasmkeep.simulator``: boot the machine, say that it is ready, serve until told to stop.
+
+One JSON line on standard output says that it is ready and what it is. It stops on SIGTERM, SIGINT and
+SIGHUP, and when standard input is a pipe or socket that closes, so that it never outlives whoever started
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from types import FrameType
+from typing import Any
+
+from wasmkeep.errors import PlatformUnavailable, WasmkeepError
+from wasmkeep.hardware.kvm import prepare_signals
+from wasmkeep.hardware.process import forbid_core_dumps
+from wasmkeep.simulator.board import Board
+from wasmkeep.simulator.cpu import CpuKind
+from wasmkeep.simulator.kvm_cpu import KvmCpuKind
+from wasmkeep.simulator.nursery import Nursery
+from wasmkeep.simulator.options import Options, parse
+from wasmkeep.simulator.process_cpu import ProcessCpuKind
+from wasmkeep.simulator.roots import Endorser, Identity, load_or_create
+from wasmkeep.simulator.secure_processor import SecureProcessor
+from wasmkeep.simulator.server import Server
+
+_PROBE_MEMORY = 4 << 20
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0 after an ordinary end, else that of the error on standard error."""
+    try:
+        options = parse(arguments)
+        forbid_core_dumps()
+        stop = _stop_signals()
+        cpu = _choose_cpu(options.cpu)
+        try:
+            _serve(options, cpu, [stop, *_parents_pipe()])
+        finally:
+            cpu.close()
+    except WasmkeepError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
+    server = Server(options.socket)
+    try:
+        identity = load_or_create(options.state, options.machine, options.configuration.product, _say)
+        endorser = Endorser(identity)
+        endorser.publish_chain()
+        endorser.publish_crl(revoke_ask=options.revoke_ask)
+        processor = SecureProcessor(identity.chip, options.configuration, endorser.publish_vcek)
+        description = _describe(options, identity, cpu)
+        board = Board(processor, cpu, description)
+        ready = {"ready": True, "socket": os.fspath(options.socket), "pid": os.getpid()}
+        sys.stdout.write(
+            json.dumps({**ready, "root": f"sha256:{identity.root_sha256}", **description}) + "\n"
+        )
+        sys.stdout.flush()
+        server.serve(board, ends)
+    finally:
+        server.close()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"simulated machine: {text} …\n")
+    sys.stderr.flush()
+
+
+def _describe(options: Options, identity: Identity, cpu: CpuKind) -> dict[str, Any]:
+    """What the machine says of itself, here and to hosts."""
+    facts = options.configuration
+    firmware = facts.firmware
+    return {
+        "simulated": True,
+        "machine": options.machine,
+        "product": facts.product.name,
+        "cpu": cpu.name,
+        "cpu_reason": cpu.reason,
+        "root_sha256": identity.root_sha256,
+        "slots": facts.slots,
+        "chip_id": identity.chip.chip_id.hex(),
+        "kds": os.fspath(identity.kds.absolute()),
+        "firmware": f"{firmware.major}.{firmware.minor}.{firmware.build}",
+        "report_version": firmware.report_version,
+    }
+
+
+def _choose_cpu(wanted: str) -> CpuKind:
+    """Raises `PlatformUnavailable` when KVM was asked for and does not work here."""
+    reason = "chosen with --cpu process"
+    if wanted != "process":
+        try:
+            return _kvm_cpu()
+        except PlatformUnavailable as error:
+            if wanted == "kvm":
+                raise
+            reason = f"{error.message}: {error.found}"
+    return ProcessCpuKind(reason, Nursery())
+
+
+def _kvm_cpu() -> KvmCpuKind:
+    """KVM, tried with a guest that is made and destroyed."""
+    prepare_signals()
+    kind = KvmCpuKind()
+    try:
+        kind.create(_PROBE_MEMORY).destroy()
+    except OSError as error:
+        kind.close()
+        raise PlatformUnavailable(
+            "platform.kvm.unusable",
+            "/dev/kvm makes no virtual machines here",
+            found=os.strerror(error.errno or 0),
+        ) from error
+    return kind
+
+
+def _stop_signals() -> int:
+    """A descriptor that becomes readable when the process is told to stop."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        writer.send(b"\0")
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    return reader.detach()
+
+
+def _parents_pipe() -> list[int]:
+    """Standard input where it is a pipe or socket: it hangs up when whoever holds the other end is gone."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return []
+    return [0] if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
