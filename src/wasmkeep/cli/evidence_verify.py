@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wasmkeep.evidence.binding import Unbound
     from wasmkeep.evidence.result import AttestationResult
 
-__all__ = ["configure", "execute", "moment"]
+__all__ = ["configure", "execute", "moment", "show_lost"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
             binding=binding,
             reference_values=references.for_policy(policy, options.memory),
         )
-        _show_lost(result, console)
+        show_lost(result, console)
         if options.json:
             import json
 
@@ -105,7 +105,8 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _show_lost(result: AttestationResult, console: Console) -> None:
+def show_lost(result: AttestationResult, console: Console) -> None:
+    """Print what the policy allowed that a strict one refuses; the banner of a simulated machine among it."""
     from wasmkeep.cli.screens import simulated_banner, warning
 
     if result.simulated:
