@@ -128,7 +128,7 @@ class SaltedDigest:
         self._hash = hashlib.sha256(length_prefixed(b"wasmkeep-digest-v1", field.value.encode(), salt))
         self.length = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
         self.length += len(data)
 
@@ -142,7 +142,7 @@ class SaltedDigest:
         return other
 
 
-def salted_digest(field: Field, salt: bytes, data: bytes) -> bytes:
+def salted_digest(field: Field, salt: bytes, data: bytes | memoryview) -> bytes:
     """``SaltedDigest`` of data already whole."""
     running = SaltedDigest(field, salt)
     running.update(data)

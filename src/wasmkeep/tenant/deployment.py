@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wasmkeep.errors import PlatformUnavailable, TimedOut
 from wasmkeep.protocol.binding import NONCE_SIZE, SECRET_SIZE
-from wasmkeep.protocol.events import Ended
+from wasmkeep.protocol.events import Ended, Shipment
 from wasmkeep.protocol.session import TenantSession
 from wasmkeep.protocol.statements import Exited
 from wasmkeep.tenant import events, receipts
@@ -33,9 +33,10 @@ from wasmkeep.tenant.appraisal import Appraisal, Appraiser
 from wasmkeep.tenant.client import Channel, HostClient, KeepCreated
 from wasmkeep.tenant.conversation import Conversation, bounded
 from wasmkeep.tenant.events import Watcher
-from wasmkeep.tenant.preparation import Prepared, Shipped, prepare
+from wasmkeep.tenant.preparation import Prepared, prepare
 from wasmkeep.tenant.request import DeploymentRequest
 from wasmkeep.tenant.streams import BytesInput, BytesOutput, Input, Output
+from wasmkeep.tenant.wiring import wired
 
 OFFER_TIMEOUT = 30.0
 """Seconds a host may take from creating a keep to its offer."""
@@ -97,21 +98,26 @@ class Deployment:
         if self._client is None or self._used:
             raise RuntimeError("a deployment is entered once and run once")
         self._used = True
+        began = time.monotonic_ns()
+        prepared = self._prepared
+        if prepared is None:
+            prepared = await asyncio.to_thread(prepare, self._request, self._emit)
+        timeout = prepared.configuration.timeout
         try:
-            async with asyncio.timeout(self._request.timeout):
-                return await self._run(self._client, stdin, stdout, stderr)
+            async with asyncio.timeout(timeout):
+                return await self._run(self._client, prepared, (stdin, stdout, stderr), began)
         except TimeoutError:
             raise TimedOut(
                 "deployment.timeout",
                 "the deployment took longer than it may",
-                found=f"no receipt after {self._request.timeout:g} s",
+                found=f"no receipt after {timeout:g} s",
                 meaning="the keep was ended; what was printed before is not vouched for",
                 remedy="allow more with --timeout",
             ) from None
 
-    async def _run(self, client: HostClient, stdin: Input, stdout: Output, stderr: Output) -> Outcome:
-        began = time.monotonic_ns()
-        prepared = self._prepared or await asyncio.to_thread(prepare, self._request, self._emit)
+    async def _run(
+        self, client: HostClient, prepared: Prepared, streams: tuple[Input, Output, Output], began: int
+    ) -> Outcome:
         appraiser = Appraiser(self._request.policy, client, memory=prepared.keep_memory)
         session = TenantSession(
             tee=await self._choose(client),
@@ -122,13 +128,14 @@ class Deployment:
         keep = await self._create(client, session, prepared)
         async with client.session(keep) as channel:
             appraisal = await self._appraise(channel, session, appraiser, keep)
-            shipped = prepared.ship()
-            conversation = Conversation(
-                channel, session, prepared, emit=self._emit, stdin=stdin, stdout=stdout, stderr=stderr
-            )
-            ended = await conversation.hold(session.accept(appraisal.result, shipped.shipment))
+            shipment = prepared.ship()
+            with wired(prepared.configuration, streams) as (stdin, stdout, stderr):
+                conversation = Conversation(
+                    channel, session, prepared, emit=self._emit, stdin=stdin, stdout=stdout, stderr=stderr
+                )
+                ended = await conversation.hold(session.accept(appraisal.result, shipment))
             session.close()
-        return self._finish(session, appraisal, shipped, conversation, ended, began)
+        return self._finish(session, appraisal, shipment, conversation, ended, began)
 
     async def _choose(self, client: HostClient) -> str:
         offered = {tee.kind: tee for tee in await client.platform()}
@@ -188,7 +195,7 @@ class Deployment:
         self,
         session: TenantSession,
         appraisal: Appraisal,
-        shipped: Shipped,
+        shipment: Shipment,
         conversation: Conversation,
         ended: Ended,
         began: int,
@@ -196,7 +203,7 @@ class Deployment:
         bundle = receipts.encode(
             session=session, appraisal=appraisal, launch=conversation.launch, receipt=ended.encoded
         )
-        disclosures = receipts.encode_disclosures(session.session_id, shipped.shipment.salts)
+        disclosures = receipts.encode_disclosures(session.session_id, shipment.salts)
         outcome = ended.receipt.outcome
         exit_code = outcome.code if isinstance(outcome, Exited) else None
         trap = None if exit_code is not None else conversation.trap

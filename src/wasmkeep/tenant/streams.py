@@ -83,6 +83,13 @@ class BytesOutput:
         return b"".join(self._parts)
 
 
+class NoOutput:
+    """Output thrown away."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+
 class FileOutput:
     """Output to a file descriptor, which stays the caller's."""
 
