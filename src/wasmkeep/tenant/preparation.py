@@ -1,7 +1,7 @@
 """Before anything leaves: the program compiled, its files read, everything it is given checked and counted.
 
-A ``Prepared`` holds nothing that belongs to one session; ``ship`` adds that (salts, entropy, the time) and may
-be called again for another deployment of the same request.
+A ``Prepared`` holds nothing that belongs to one session; ``ship`` adds that (salts, entropy, the time), and
+may be called again for another deployment of the same request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wasmkeep.tenant.request import DeploymentRequest
 
 KEEP_MEMORY_SIZES = tuple(1 << power for power in range(26, 34))
-"""Sizes a keep comes in: 64 MiB to 8 GiB. Few, so that a verifier can try them all and a host learns little."""
+"""Sizes a keep comes in: 64 MiB to 8 GiB. Few: a verifier can try them all, and a host learns little."""
 _KEEP_OVERHEAD = 24 << 20
 """The image, its stacks and page tables, rounding to pages of 2 MiB, and room for files to grow a little."""
 
