@@ -1,0 +1,37 @@
+//! The machine under the keep. One kind is compiled in; nothing above this file knows which.
+//!
+//! A kind provides:
+//!   start()                                     what has to be done before anything else
+//!   leave()                                     the one exit: hands the processor to the host until it answers
+//!   map(region, address, first, blocks, p) bool maps whole blocks of the pool, `first` counted from its start
+//!   mapTail(address, block, first, end) bool    maps wasm pages [first, end) of the last block of linear memory
+//!   lock(blocks) bool                           ends all changes to program text; it is the pool's first `blocks`
+//!   trap() Trap                                 what the last exception was
+//!   memory() u64                                bytes of memory the machine was made with, from the measured page
+
+const options = @import("options");
+
+pub const Kind = enum { snp, process, testing };
+pub const kind: Kind = options.kind;
+
+pub const current = switch (kind) {
+    .snp => @import("snp.zig"),
+    .process => @import("process.zig"),
+    .testing => @import("testing_machine.zig"),
+};
+
+/// Where blocks may be mapped. The lock forbids further changes to `segments`; the others are never executable.
+pub const Region = enum { segments, contents, linear };
+
+/// As in the package: there is no writable and executable.
+pub const Protection = enum(u32) { read = 1, read_write = 2, read_execute = 3 };
+
+/// An exception in ring 3, in the processor's own terms.
+pub const Trap = extern struct {
+    vector: u64,
+    error_code: u64,
+    instruction: u64,
+    fault_address: u64,
+    stack_pointer: u64,
+    frame_pointer: u64,
+};

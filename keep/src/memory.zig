@@ -1,0 +1,178 @@
+//! Private memory beyond the image: a pool of 2 MiB blocks, given out once, to the program's segments, its linear
+//! memory, and the contents of files.
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const machine = @import("machine.zig");
+
+const pages_per_block = layout.block / layout.page;
+const wasm_pages_per_block = layout.block / layout.wasm_page;
+
+/// Blocks that were never used are zero. Nothing is given back.
+pub const Pool = struct {
+    next: u64 = 0,
+    blocks: u64,
+
+    /// `memory` is the measured memory size, in bytes.
+    pub fn init(memory: u64) Pool {
+        return .{ .blocks = (memory - layout.pool) / layout.block };
+    }
+
+    /// The number of the first of `count` neighbouring blocks.
+    pub fn take(self: *Pool, count: u64) ?u64 {
+        if (count > self.left()) return null;
+        defer self.next += count;
+        return self.next;
+    }
+
+    pub fn left(self: *const Pool) u64 {
+        return self.blocks - self.next;
+    }
+};
+
+/// A mapping that the rules allow cannot fail; if it does, something is wrong with the keep, and it ends.
+pub fn mapped(done: bool) void {
+    if (!done) @trap();
+}
+
+/// The program's linear memory: [layout.linear, + length), then nothing up to the end of the guard.
+pub const Linear = struct {
+    /// In wasm pages of 64 KiB.
+    pages: u64 = 0,
+    limit: u64 = 0,
+    peak: u64 = 0,
+    /// The block that holds the last, partly mapped pages.
+    tail: u64 = 0,
+
+    pub fn bytes(self: *const Linear) []u8 {
+        return @as([*]u8, @ptrFromInt(layout.linear))[0..self.length()];
+    }
+
+    pub fn length(self: *const Linear) u64 {
+        return self.pages * layout.wasm_page;
+    }
+
+    /// Grows by `delta` pages, zeroed; or does nothing and returns false.
+    pub fn grow(self: *Linear, pool: *Pool, delta: u64) bool {
+        if (delta > self.limit - self.pages) return false;
+        const end = self.pages + delta;
+        const fresh = pool.take(blocksFor(end) - blocksFor(self.pages)) orelse return false;
+        self.fillTail(end);
+        self.addBlocks(fresh, end);
+        return true;
+    }
+
+    /// Maps more of the block that is partly mapped already, if there is one.
+    fn fillTail(self: *Linear, end: u64) void {
+        const first = self.pages % wasm_pages_per_block;
+        if (first == 0) return;
+        const start = self.pages - first;
+        const stop = @min(end, start + wasm_pages_per_block);
+        if (stop == start + wasm_pages_per_block) {
+            mapped(machine.current.map(.linear, address(start), self.tail, 1, .read_write));
+        } else {
+            mapped(machine.current.mapTail(address(start), self.tail, first, stop - start));
+        }
+        self.pages = stop;
+    }
+
+    /// Maps whole blocks and the beginning of a last one.
+    fn addBlocks(self: *Linear, fresh: u64, end: u64) void {
+        const left = end - self.pages;
+        const whole = left / wasm_pages_per_block;
+        if (whole > 0) mapped(machine.current.map(.linear, address(self.pages), fresh, whole, .read_write));
+        self.pages += whole * wasm_pages_per_block;
+        if (self.pages < end) {
+            self.tail = fresh + whole;
+            mapped(machine.current.mapTail(address(self.pages), self.tail, 0, end - self.pages));
+        }
+        self.pages = end;
+        self.peak = end;
+    }
+
+    fn blocksFor(pages: u64) u64 {
+        return std.math.divCeil(u64, pages, wasm_pages_per_block) catch unreachable;
+    }
+
+    fn address(page: u64) u64 {
+        return layout.linear + page * layout.wasm_page;
+    }
+};
+
+/// Whole pages for the contents of files. First fit over a bitmap; blocks are added at the end as needed.
+/// Pages are zero when they are given out: fresh blocks are, and what comes back is cleared at once.
+pub const Contents = struct {
+    pub const maximum_pages = (layout.contents_end - layout.contents) / layout.page;
+    pub const Bitmap = [maximum_pages / 64]u64;
+
+    /// A set bit is a page in use. Only the words of mapped blocks have a meaning.
+    used: *Bitmap,
+    /// Pages mapped so far, and one before which none is free.
+    mapped_pages: usize = 0,
+    first_free: usize = 0,
+
+    pub fn allocate(self: *Contents, pool: *Pool, size: usize) ?[]align(layout.page) u8 {
+        if (size == 0 or size > layout.contents_end - layout.contents) return null;
+        const count = std.mem.alignForward(usize, size, layout.page) / layout.page;
+        const start = self.find(count) orelse return null;
+        if (start + count > self.mapped_pages) {
+            if (!self.extend(pool, start + count - self.mapped_pages)) return null;
+        }
+        self.mark(start, count, true);
+        if (start == self.first_free) self.first_free = start + count;
+        return slice(start, count);
+    }
+
+    /// Takes back a slice exactly as it was allocated.
+    pub fn release(self: *Contents, pages: []align(layout.page) u8) void {
+        const start = (@intFromPtr(pages.ptr) - layout.contents) / layout.page;
+        const count = pages.len / layout.page;
+        std.debug.assert(start + count <= self.mapped_pages);
+        @memset(pages, 0);
+        self.mark(start, count, false);
+        self.first_free = @min(self.first_free, start);
+    }
+
+    /// The first run of `count` free pages; it may end beyond what is mapped.
+    fn find(self: *const Contents, count: usize) ?usize {
+        var start = self.first_free;
+        var at = start;
+        while (at < self.mapped_pages and at - start < count) {
+            const word = self.used[at / 64] >> @intCast(at % 64);
+            const run = @min(64 - at % 64, if (word & 1 == 1) @ctz(~word) else @ctz(word));
+            at += run;
+            if (word & 1 == 1) start = at;
+        }
+        return if (start + count <= maximum_pages) start else null;
+    }
+
+    fn extend(self: *Contents, pool: *Pool, pages: usize) bool {
+        const blocks = std.math.divCeil(usize, pages, pages_per_block) catch unreachable;
+        if (self.mapped_pages + blocks * pages_per_block > maximum_pages) return false;
+        const first = pool.take(blocks) orelse return false;
+        mapped(machine.current.map(.contents, layout.contents + self.mapped_pages * layout.page, first, blocks, .read_write));
+        const words = blocks * pages_per_block / 64;
+        @memset(self.used[self.mapped_pages / 64 ..][0..words], 0);
+        self.mapped_pages += blocks * pages_per_block;
+        return true;
+    }
+
+    fn mark(self: *Contents, start: usize, count: usize, used: bool) void {
+        var at = start;
+        while (at < start + count) {
+            const bit = at % 64;
+            const run = @min(64 - bit, start + count - at);
+            const mask = (@as(u64, std.math.maxInt(u64)) >> @intCast(64 - run)) << @intCast(bit);
+            const word = &self.used[at / 64];
+            // Either all of them change or the caller gave back what it did not have.
+            std.debug.assert(word.* & mask == if (used) 0 else mask);
+            word.* ^= mask;
+            at += run;
+        }
+    }
+
+    fn slice(start: usize, count: usize) []align(layout.page) u8 {
+        const first: [*]align(layout.page) u8 = @ptrFromInt(layout.contents + start * layout.page);
+        return first[0 .. count * layout.page];
+    }
+};

@@ -1,0 +1,2 @@
+//! The snp kind: a guest of AMD SEV-SNP, entered in ring 3, with the small ring 0 of `ring0.s`.
+pub const kind = .snp;

@@ -1,0 +1,2 @@
+//! Unit tests on the development machine.
+pub const kind = .testing;

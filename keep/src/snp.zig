@@ -1,0 +1,76 @@
+//! The snp machine kind: memory through the ring-0 service of `ring0.s`, exits through the GHCB page and a port.
+
+const layout = @import("layout.zig");
+const machine = @import("machine.zig");
+const ghcb = @import("ghcb.zig");
+
+const Service = enum(u64) { segments = 1, contents = 2, linear = 3, tail = 4, lock = 5 };
+
+/// Registers of one call; what they mean is at `service` in `ring0.s`.
+const Call = struct { address: u64 = 0, physical: u64 = 0, blocks: u64 = 0, first: u64 = 0, end: u64 = 0 };
+
+fn call(service: Service, arguments: Call) bool {
+    const refused = asm volatile ("call ring0_call"
+        : [result] "={rax}" (-> u64),
+        : [service] "{rax}" (@backingInt(service)),
+          [address] "{rdi}" (arguments.address),
+          [physical] "{rsi}" (arguments.physical),
+          [blocks] "{rdx}" (arguments.blocks),
+          [first] "{r10}" (arguments.first),
+          [end] "{r11}" (arguments.end),
+        : .{ .rcx = true, .rdx = true, .rsi = true, .rdi = true, .r8 = true, .r9 = true, .r10 = true, .r11 = true, .memory = true });
+    return refused == 0;
+}
+
+fn physical(block: u64) u64 {
+    return layout.pool + block * layout.block;
+}
+
+/// Nothing: the tables of the image already are the whole address space.
+pub fn start() void {}
+
+pub fn leave() void {
+    asm volatile ("outb %[zero], %[port]"
+        :
+        : [zero] "{al}" (@as(u8, 0)),
+          [port] "N{dx}" (@as(u16, ghcb.port)),
+        : .{ .memory = true });
+}
+
+pub fn map(region: machine.Region, address: u64, first: u64, blocks: u64, protection: machine.Protection) bool {
+    return call(switch (region) {
+        .segments => .segments,
+        .contents => .contents,
+        .linear => .linear,
+    }, .{ .address = address, .physical = physical(first), .blocks = blocks, .first = @backingInt(protection) });
+}
+
+pub fn mapTail(address: u64, block: u64, first: u64, end: u64) bool {
+    return call(.tail, .{ .address = address, .physical = physical(block), .blocks = 1, .first = first, .end = end });
+}
+
+pub fn lock(blocks: u64) bool {
+    return call(.lock, .{ .address = physical(blocks) });
+}
+
+pub fn trap() machine.Trap {
+    return @as(*const volatile machine.Trap, @ptrFromInt(layout.trap_page)).*;
+}
+
+export fn _start() callconv(.naked) noreturn {
+    asm volatile (
+        \\ andq $-16, %%rsp
+        \\ xorl %%ebp, %%ebp
+        \\ call keepMain
+        \\ ud2
+    );
+}
+
+/// Ring 0 continues here, on the trap stack, after an exception.
+export fn trap_entry() callconv(.naked) noreturn {
+    asm volatile (
+        \\ xorl %%ebp, %%ebp
+        \\ call keepTrapped
+        \\ ud2
+    );
+}
