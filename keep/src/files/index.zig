@@ -41,7 +41,9 @@ pub const Index = struct {
         hash.value ^= self.seed;
         hash.update(std.mem.asBytes(&parent));
         hash.update(name);
-        return @truncate(hash.final() >> 32);
+        // FNV leaves the last bytes of a name in few bits; spread them over all.
+        const spread = (hash.final() ^ (hash.final() >> 32)) *% 0x9e37_79b9_7f4a_7c15;
+        return @truncate(spread >> 32);
     }
 
     /// The node of that name in the directory, or `.none`.

@@ -10,6 +10,8 @@ const guard_byte = 0xa5;
 
 pub const Options = struct {
     memory: usize = 1 << 20,
+    /// What linear memory can grow to; as much as it has, if 0.
+    maximum: usize = 0,
     seed: u64 = 1,
     /// Bytes that `allocate` hands out at most.
     limit: usize = 64 << 20,
@@ -44,7 +46,7 @@ pub const FakeEnvironment = struct {
 
     pub fn init(options: Options) !FakeEnvironment {
         const gpa = std.heap.page_allocator;
-        const arena = try gpa.alloc(u8, options.memory + 2 * guard);
+        const arena = try gpa.alloc(u8, @max(options.memory, options.maximum) + 2 * guard);
         @memset(arena, guard_byte);
         @memset(arena[guard..][0..options.memory], 0);
         return .{
@@ -76,6 +78,12 @@ pub const FakeEnvironment = struct {
         return self.arena[guard..][0..self.memory_length];
     }
 
+    /// As memory.grow does. The maximum is the test's business.
+    pub fn grow(self: *FakeEnvironment, by: usize) void {
+        @memset(self.arena[guard + self.memory_length ..][0..by], 0);
+        self.memory_length += by;
+    }
+
     /// Nothing outside linear memory was written.
     pub fn expectGuarded(self: *FakeEnvironment) !void {
         for (self.arena[0..guard]) |byte| try std.testing.expectEqual(guard_byte, byte);
@@ -102,8 +110,8 @@ pub const FakeEnvironment = struct {
         return from(context).memory();
     }
     fn advance(self: *FakeEnvironment, by: u64) void {
-        self.realtime += by;
-        self.monotonic += by;
+        self.realtime +|= by;
+        self.monotonic +|= by;
     }
     fn realtimeOf(context: *anyopaque) u64 {
         const self = from(context);

@@ -49,6 +49,12 @@ pub const Program = struct {
         self.wasi.init(self.fake.environment(), &self.files);
     }
 
+    /// Closes everything and opens the standard descriptors again, over the same files.
+    pub fn beginAgain(self: *Program) void {
+        for (0..@import("../descriptors.zig").maximum) |fd| _ = self.wasi.fd_close(@intCast(fd));
+        self.begin();
+    }
+
     pub fn stop(self: *Program) void {
         self.fake.expectGuarded() catch @panic("wrote outside linear memory");
         self.fake.deinit();
