@@ -14,7 +14,7 @@ import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from wasmkeep.errors import SystemFailure, TimedOut
+from wasmkeep.errors import SystemFailure, TimedOut, WasmkeepError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -91,9 +91,15 @@ class Child:
         """Wait for its end; its return code."""
         return await self._process.wait()
 
-    def failure(self, code: int | None) -> SystemFailure:
-        """The error that says this child is not what the command needed."""
+    def failure(self, code: int | None) -> WasmkeepError:
+        """The error that says this child is not what the command needed.
+
+        A child of wasmkeep's own ends with a documented code and says why; its error becomes this command's.
+        """
         said = bytes(self._said).decode("utf-8", "replace").strip()
+        its_class = {cls.exit_code: cls for cls in WasmkeepError.__subclasses__()}.get(code or 0)
+        if its_class is not None and (last := said.rpartition("error: ")[2]):
+            return its_class("child.failed", f"{self._name}: {last}")
         ended = "it said something unexpected" if code is None else f"it ended with code {code}"
         return SystemFailure(
             "child.failed",

@@ -41,7 +41,7 @@ class LocalHost:
         """Wait until it ends, which it should not; its return code."""
         return await self._process.wait()
 
-    def failure(self, code: int) -> SystemFailure:
+    def failure(self, code: int) -> WasmkeepError:
         """The error that says it ended while it was needed."""
         return self._process.failure(code)
 
