@@ -32,7 +32,8 @@ def test_no_help_is_documented_that_does_not_exist() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     text = help_texts.DOCUMENT.read_text(encoding="utf-8")
-    classes = [*errors.WasmkeepError.__subclasses__(), errors.WasmkeepError, Rejected]
+    classes: list[type[errors.WasmkeepError]] = [*errors.WasmkeepError.__subclasses__()]
+    classes += [errors.WasmkeepError, Rejected]
     for code in {cls.exit_code for cls in classes} | {130, 134, 143}:
         assert re.search(rf"^\| [0-9, ]*\b{code}\b[0-9, ]* \|", text, re.MULTILINE), code
 

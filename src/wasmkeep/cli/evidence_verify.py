@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli import flags
-from wasmkeep.cli.references import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     import argparse
@@ -36,13 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--report-data", type=_report_data, metavar="HEX", help="the 64 bytes it must be bound to"
-    )
-    parser.add_argument(
-        "--memory",
-        type=flags.memory_size,
-        default=DEFAULT_MEMORY,
-        metavar="SIZE",
-        help=f"memory of the keep, which is measured; default: {DEFAULT_MEMORY >> 20}MiB",
     )
     parser.epilog = "Without --report-data the verdict says of no session; it is then printed as not bound."
     flags.add_output_flags(parser)
@@ -93,7 +85,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
             policy,
             at=options.at or datetime.now(UTC),
             binding=binding,
-            reference_values=references.for_policy(policy, options.memory),
+            reference_values=references.for_policy(policy),
         )
         show_lost(result, console)
         if options.json:

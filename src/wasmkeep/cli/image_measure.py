@@ -1,16 +1,16 @@
-"""``wasmkeep image measure``: the launch digest to expect, from the tenant's own image. No host is asked."""
+"""``wasmkeep image measure``: the launch digests to expect, from the tenant's own image. No host is asked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli import flags
-from wasmkeep.cli.references import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     import argparse
 
     from wasmkeep.cli.console import Console
+    from wasmkeep.image import MachineKind
 
 __all__ = ["configure", "execute"]
 
@@ -21,41 +21,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         type=flags.memory_size,
-        default=DEFAULT_MEMORY,
         metavar="SIZE",
-        help=f"memory of the keep, which is measured; default: {DEFAULT_MEMORY >> 20}MiB",
+        help="of a keep with this memory; default: every size",
     )
     parser.add_argument(
         "--process", action="store_true", help="the image for machines without /dev/kvm: simulated ones only"
+    )
+    parser.epilog = (
+        "A keep's memory is measured too: 64MiB and its doubles up to 8GiB, by what a program needs."
     )
     flags.add_output_flags(parser)
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    """Print the launch digest on standard output, and what it is of on standard error."""
+    """Print one digest a line on standard output, and what they are of on standard error."""
     from wasmkeep.cli.console import answer
     from wasmkeep.cli.text import size
-    from wasmkeep.image import OWN_NAME, MachineKind, expected_launch_digest, launch, read_image
+    from wasmkeep.image import OWN_NAME, MachineKind
+    from wasmkeep.tenant.preparation import KEEP_MEMORY_SIZES
 
     kind = MachineKind.PROCESS if options.process else MachineKind.SNP
-    measured = launch(kind, read_image(kind), options.memory)
-    launch_digest = expected_launch_digest(measured).hex()
+    sizes = KEEP_MEMORY_SIZES if options.memory is None else (options.memory,)
+    measured = [_facts(kind, memory) for memory in sizes]
     if options.json:
         import json
 
-        facts = {
-            "name": OWN_NAME,
-            "tee": options.tee,
-            "kind": kind.value,
-            "memory": options.memory,
-            "vcpus": 1,
-            "sha256": measured.sha256.hex(),
-            "launch_digest": launch_digest,
-        }
-        answer(json.dumps(facts))
+        for facts in measured:
+            answer(
+                json.dumps({"name": OWN_NAME, "tee": options.tee, "kind": kind.value, "vcpus": 1, **facts})
+            )
         return 0
-    console.note(
-        f"launch digest of {OWN_NAME}, image {kind.value}, 1 vCPU, {size(options.memory)} of memory:"
-    )
-    answer(launch_digest)
+    console.note(f"launch digests of {OWN_NAME}, image {kind.value}, 1 vCPU, by memory")
+    for facts in measured:
+        shown = f"{facts['launch_digest']}"
+        answer(shown if options.memory else f"{size(int(facts['memory'])):<8} {shown}")
     return 0
+
+
+def _facts(kind: MachineKind, memory: int) -> dict[str, int | str]:
+    from wasmkeep.image import expected_launch_digest, launch, read_image
+
+    described = launch(kind, read_image(kind), memory)
+    launch_digest = expected_launch_digest(described).hex()
+    return {"memory": memory, "sha256": described.sha256.hex(), "launch_digest": launch_digest}

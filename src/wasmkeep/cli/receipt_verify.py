@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli import flags
-from wasmkeep.cli.references import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     import argparse
@@ -31,13 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--policy", metavar="FILE", help="what evidence had to show (TOML); default: the strict one"
     )
     then.add_argument("--simulated", metavar="sha256:…", help="accept this simulated machine's root")
-    then.add_argument(
-        "--memory",
-        type=flags.memory_size,
-        default=DEFAULT_MEMORY,
-        metavar="SIZE",
-        help=f"memory of the keep, which is measured; default: {DEFAULT_MEMORY >> 20}MiB",
-    )
     now = parser.add_argument_group("as of now")
     now.add_argument(
         "--crl", metavar="FILE", help="today's revocation list (DER): refuse what was revoked since"
@@ -73,7 +65,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     options.tee = None
     policy = policies.policy_for(options, simulated=options.simulated)
     file = receipts.decode(flags.read_file(options.file, "the receipt", limit=receipts.MAX_RECEIPT_SIZE))
-    values = references.for_policy(policy, options.memory)
+    values = references.for_policy(policy)
     verified = receipts.verify(file, policy, values)
     checked = ["valid at the time of the run, as claimed by the tenant"]
     checked += _check_program(options.program, verified.receipt)

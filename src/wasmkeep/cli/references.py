@@ -1,24 +1,28 @@
-"""Reference values: the launch digests of the keep images that came with this installation."""
+"""Reference values: the launch digests of the keep images that came with this installation.
+
+A keep's memory is measured too, and comes in few sizes: offline, where nobody says which it was, all of them
+are tried.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from wasmkeep.evidence.policy import Policy
 
-__all__ = ["DEFAULT_MEMORY", "for_policy"]
-
-DEFAULT_MEMORY = 64 << 20  # bytes
+__all__ = ["for_policy"]
 
 
-def for_policy(policy: Policy, memory: int) -> Mapping[bytes, str]:
-    """The launch digests that the policy's names stand for, of keeps with ``memory`` bytes.
+def for_policy(policy: Policy) -> dict[bytes, str]:
+    """The launch digests that the policy's names stand for, and those that it lists, with what each stands for.
 
     Raises ConfigurationError for a name that is not known here, InputError where images are missing.
     """
-    from wasmkeep.image import reference_values
+    from wasmkeep.tenant.appraisal import reference_values
+    from wasmkeep.tenant.preparation import KEEP_MEMORY_SIZES
 
-    return reference_values(policy.runtime_names, memory, simulated=policy.simulated is not None)
+    values: dict[bytes, str] = {}
+    for memory in KEEP_MEMORY_SIZES:
+        values |= reference_values(policy, memory)
+    return values
