@@ -11,7 +11,7 @@ import pytest
 
 from wasmkeep.cli.console import Console
 from wasmkeep.cli.screens import DeploymentScreen, closing
-from wasmkeep.evidence.result import AttestationResult, LostProtection
+from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.tenant import events
 
 
@@ -33,7 +33,6 @@ class Result:
     chip = "any chip of this generation"
     tcb = "9.0.23.72"
     bound = True
-    lost_protections: tuple[LostProtection, ...] = ()
 
 
 def verified(**changes: object) -> events.EvidenceVerified:
@@ -81,8 +80,11 @@ def test_simulated_is_said_because_of_the_verdict_and_only_once() -> None:
 
 
 def test_quiet_leaves_the_banner_and_lost_protections() -> None:
-    lost = (LostProtection("simulated", "x"), LostProtection("any-measurement", "any image is accepted"))
-    text = screen(STARTED, verified(simulated=True, lost_protections=lost), DELIVERED, LAUNCHED, quiet=True)
+    lost = [
+        events.ProtectionLost("simulated", ("x",)),
+        events.ProtectionLost("any", ("any image is accepted",)),
+    ]
+    text = screen(STARTED, verified(simulated=True), *lost, DELIVERED, LAUNCHED, quiet=True)
     assert [line.split()[0] for line in text.splitlines() if line[2] != " "] == ["SIMULATED", "WARNING"]
     assert "any image is accepted" in text
 
@@ -114,14 +116,16 @@ def test_a_cached_program_is_not_worth_a_line() -> None:
     assert json.loads(screen(cached, json=True))["cached"] is True
 
 
-def test_the_last_line_says_whose_exit_it_was() -> None:
-    assert " ".join(" ".join(closing(FINISHED, "add.receipt").lines).split()) == (
-        "receipt add.receipt · verify: wasmkeep receipt verify add.receipt"
+def test_the_last_lines_say_whose_exit_it_was_and_how_to_verify_it() -> None:
+    block = closing(FINISHED, "add.receipt", "wasmkeep receipt verify add.receipt")
+    assert block.label == "exit 0"
+    assert block.lines == (
+        "receipt add.receipt, verified",
+        "verify it again: wasmkeep receipt verify add.receipt",
     )
-    assert closing(FINISHED, "x").label == "exit 0"
-    assert closing(FINISHED, "x").facts["whose"] == "program"
+    assert block.facts["whose"] == "program"
     trapped = replace(FINISHED, exit_code=None, trap="unreachable")
-    assert closing(trapped, "x").label == "trapped"
+    assert closing(trapped, "x", "y").label == "trapped"
 
 
 EVENTS: tuple[events.Event, ...] = (

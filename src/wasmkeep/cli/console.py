@@ -36,7 +36,10 @@ _REFUSALS = frozenset({76, 77, 78, 79})  # exit codes of verdicts, as opposed to
 
 
 class Block:
-    """One thing that was established: a label, its lines, the time it took, the same facts for machines."""
+    """One thing that was established: a label, its lines, the time it took, the same facts for machines.
+
+    The time stands on the last line, or on the first where ``elapsed_words`` say what it covers.
+    """
 
     __slots__ = ("elapsed_ns", "elapsed_words", "event", "facts", "label", "lines", "loud")
 
@@ -71,6 +74,7 @@ class Console:
         self._colour = self.terminal and not os.environ.get("NO_COLOR")
         self._lock = threading.RLock()
         self._status = ""
+        self._status_owner: object = None
         self._line_open = False
         self._unread = False
 
@@ -130,15 +134,18 @@ class Console:
             )
         return 70
 
-    def status(self, text: str) -> None:
-        """Show one moving line on a terminal, or with '' take it away. Elsewhere nothing happens."""
+    def status(self, text: str, owner: object = None) -> None:
+        """Show one moving line on a terminal, or with '' take it away. Elsewhere nothing happens.
+
+        There is one such line: while one owner has it, others that do two things at once are not heard.
+        """
         if not self.terminal or self.quiet or self.json:
             return
         with self._lock:
-            if self._unread:
+            if self._unread or (self._status and owner is not self._status_owner):
                 return
             self._erase_status()
-            self._status = text
+            self._status, self._status_owner = text, owner
             if text:
                 self._stream.write(self._style(_DIM, escape(text)))
             self._stream.flush()
@@ -151,7 +158,9 @@ class Console:
             padding = " " * max(1, _LABEL_WIDTH - len(label))
             head = "  " + (self._style(style, escape(label)) if label else "") + padding
             text = escape(line)
-            if block.elapsed_ns is not None and number == len(block.lines) - 1:
+            if block.elapsed_ns is not None and number == (
+                0 if block.elapsed_words else len(block.lines) - 1
+            ):
                 used = 2 + _LABEL_WIDTH + len(text)
                 text += " " * max(2, _TIME_COLUMN - used) + self._style(
                     _DIM, duration(block.elapsed_ns) + block.elapsed_words

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import argparse
 
     from wasmkeep.cli.console import Console
+    from wasmkeep.cli.receipt_place import ReceiptPlace
+    from wasmkeep.tenant.request import DeploymentRequest
 
 __all__ = ["configure", "execute"]
 
@@ -34,14 +36,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, console: Console) -> int:
     """Deploy, and return the program's own exit code."""
     from wasmkeep.cli import deploying, policies, tokens
+    from wasmkeep.cli.receipt_place import ReceiptPlace
 
     policy = policies.policy_for(options, simulated=options.simulated)
-    receipt = deploying.receipt_path(options)
+    receipt = ReceiptPlace.of(options)
+    token = tokens.find(options.token_file, options.host)
     request = deploying.request_for(
-        options,
-        host=options.host,
-        token=tokens.find(options.token_file, options.host),
-        policy=policy,
-        ca_file=options.ca_file,
+        options, host=options.host, token=token, policy=policy, ca_file=options.ca_file
     )
-    return deploying.run_to_end(deploying.deploy_to(request, receipt, console))
+    return deploying.run_to_end(_deploy(request, receipt, console))
+
+
+async def _deploy(request: DeploymentRequest, receipt: ReceiptPlace, console: Console) -> int:
+    from wasmkeep.cli import deploying
+    from wasmkeep.cli.screens import DeploymentScreen
+
+    screen = DeploymentScreen(console)
+    try:
+        prepared = await deploying.prepare(request, screen)
+        return await deploying.deploy_to(request, prepared, receipt, screen)
+    finally:
+        screen.close()

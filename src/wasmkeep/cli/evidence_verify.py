@@ -102,7 +102,7 @@ def show_lost(result: AttestationResult, console: Console) -> None:
     from wasmkeep.cli.screens import simulated_banner, warning
 
     if result.simulated:
-        console.show(simulated_banner())
+        console.show(simulated_banner(where="that"))
     for lost in result.lost_protections:
         if lost.what != "simulated":
             console.show(warning(lost.what, lost.text))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasmkeep.cli.children import child
 from wasmkeep.cli.progress import progress
@@ -16,12 +17,14 @@ from wasmkeep.errors import SystemFailure, WasmkeepError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from wasmkeep.cli.children import Child
     from wasmkeep.cli.console import Console
 
 __all__ = ["LocalHost", "local_host"]
+
+T = TypeVar("T")
 
 _START_SECONDS = 200.0  # a new machine makes two RSA-4096 keys first
 
@@ -47,8 +50,13 @@ class LocalHost:
 
 
 @asynccontextmanager
-async def local_host(options: argparse.Namespace, console: Console) -> AsyncIterator[LocalHost]:
-    """Start a host with a simulated machine, and end both on leaving. Raises what the host raised."""
+async def local_host(
+    options: argparse.Namespace, console: Console, *, meanwhile: asyncio.Task[Any]
+) -> AsyncIterator[LocalHost]:
+    """Start a host with a simulated machine, and end both on leaving. Raises what the host raised.
+
+    Where ``meanwhile`` fails first there is no use for a host, and its error is raised.
+    """
     folder = Path(tempfile.mkdtemp(prefix="wasmkeep-run-"))  # mode 0700
     command = [sys.executable, "-m", "wasmkeep.cli", "host", "serve", "--json", "--private", str(folder)]
     command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
@@ -59,13 +67,26 @@ async def local_host(options: argparse.Namespace, console: Console) -> AsyncIter
             with progress(
                 console, "starting", "starting", "a simulated machine; a new one makes its keys, this once"
             ):
-                said = await _until_listening(process)
+                said = await _unless_failed(_until_listening(process), meanwhile)
                 process.started()
             note = cpu_note(said["cpu"], said["cpu_reason"])
             console.show(simulated_banner((note,)))
             yield LocalHost(process, url=said["url"], token=said["token"], root=said["root"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _unless_failed(work: Coroutine[Any, Any, T], watched: asyncio.Task[Any]) -> T:
+    """The result of ``work``, or at once the error of ``watched``."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait((working, watched), return_when=asyncio.FIRST_COMPLETED)
+        if watched.done() and (error := watched.exception()) is not None:
+            raise error
+        return await working
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def _until_listening(process: Child) -> dict[str, str]:

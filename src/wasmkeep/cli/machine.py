@@ -11,7 +11,7 @@ from wasmkeep.cli.progress import progress
 from wasmkeep.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from wasmkeep.cli.children import Child
@@ -58,13 +58,19 @@ def parse_simulated(text: str) -> str:
 
 
 @asynccontextmanager
-async def booted(settings: MachineSettings, socket: Path, console: Console) -> AsyncIterator[Machine]:
-    """Start the machine, wait until it is ready, power it off on leaving. Raises SystemFailure, TimedOut."""
+async def booted(
+    settings: MachineSettings, socket: Path, console: Console, *, meanwhile: Callable[[], None]
+) -> AsyncIterator[Machine]:
+    """Start the machine, wait until it is ready, power it off on leaving. Raises SystemFailure, TimedOut.
+
+    ``meanwhile`` is called while it boots, for what takes time anyway.
+    """
     command = [sys.executable, "-m", "wasmkeep.simulator", "--machine", settings.name]
     command += ["--product", settings.product, "--cpu", settings.cpu, "--socket", str(socket)]
     doing = f"the simulated machine {settings.name}; a new one makes its keys, this once"
     async with child(command, name="the simulated machine", lines_on="stdout") as process:
         with progress(console, "starting", "starting", doing):
+            meanwhile()
             await process.line(_BOOT_SECONDS)
         process.started()
         yield Machine(process, socket)

@@ -38,7 +38,7 @@ class Progress:
         """Take the moving line away. Safe to call twice."""
         self._stopped.set()
         self._thread.join()
-        self._console.status("")
+        self._console.status("", self)
 
     def _run(self) -> None:
         if not self._console.terminal or self._console.json:
@@ -49,7 +49,7 @@ class Progress:
         wait, frame = _QUIET_SECONDS, 0
         while not self._stopped.wait(wait):
             elapsed = duration(time.monotonic_ns() - start)
-            self._console.status(f"{self._line} {_FRAMES[frame % len(_FRAMES)]} {elapsed}")
+            self._console.status(f"{self._line} {_FRAMES[frame % len(_FRAMES)]} {elapsed}", self)
             wait, frame = _FRAME_SECONDS, frame + 1
 
 

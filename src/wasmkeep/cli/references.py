@@ -15,7 +15,7 @@ __all__ = ["for_policy"]
 
 
 def for_policy(policy: Policy) -> dict[bytes, str]:
-    """The launch digests that the policy's names stand for, and those that it lists, with what each stands for.
+    """The launch digests that the policy's names stand for and those it lists, each with its name.
 
     Raises ConfigurationError for a name that is not known here, InputError where images are missing.
     """

@@ -8,16 +8,18 @@ gone when the command ends, however it ends.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli import flags
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from wasmkeep.cli.console import Console
-    from wasmkeep.evidence.policy import Policy
+    from wasmkeep.cli.local_host import LocalHost
+    from wasmkeep.cli.receipt_place import ReceiptPlace
+    from wasmkeep.tenant.request import DeploymentRequest
 
 __all__ = ["configure", "execute"]
 
@@ -48,31 +50,50 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, console: Console) -> int:
     """Run, and return the program's own exit code."""
     from wasmkeep.cli import deploying, policies
+    from wasmkeep.cli.receipt_place import ReceiptPlace
 
     if not options.simulated:
         from wasmkeep.cli.tees import no_tee
 
         raise no_tee()
     policy = policies.policy_for(options)
-    receipt = deploying.receipt_path(options)
-    return deploying.run_to_end(_run(options, policy, receipt, console))
+    receipt = ReceiptPlace.of(options)
+    request = deploying.request_for(options, host="", token="", policy=policy)
+    return deploying.run_to_end(_run(options, request, receipt, console))
 
 
-async def _run(options: argparse.Namespace, policy: Policy, receipt: Path, console: Console) -> int:
+async def _run(
+    options: argparse.Namespace, request: DeploymentRequest, receipt: ReceiptPlace, console: Console
+) -> int:
     from wasmkeep.cli import deploying
     from wasmkeep.cli.local_host import local_host
+    from wasmkeep.cli.screens import DeploymentScreen
 
-    async with local_host(options, console) as host:
-        pinned = policy.with_simulated(host.root)
-        request = deploying.request_for(options, host=host.url, token=host.token, policy=pinned)
-        work = asyncio.create_task(deploying.deploy_to(request, receipt, console, banner_shown=True))
-        watch = asyncio.create_task(host.ended())
-        try:
-            await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise host.failure(watch.result())
-            return await work
-        finally:
-            for task in (work, watch):
-                task.cancel()
-            await asyncio.gather(work, watch, return_exceptions=True)
+    screen = DeploymentScreen(console, banner_shown=True)
+    # The program is compiled while the machine boots; a program that is refused ends both.
+    preparing = asyncio.create_task(deploying.prepare(request, screen))
+    try:
+        async with local_host(options, console, meanwhile=preparing) as host:
+            pinned = replace(
+                request, host=host.url, token=host.token, policy=request.policy.with_simulated(host.root)
+            )
+            prepared = await preparing
+            work = asyncio.create_task(deploying.deploy_to(pinned, prepared, receipt, screen))
+            return await _while_alive(work, host)
+    finally:
+        preparing.cancel()
+        screen.close()
+
+
+async def _while_alive(work: asyncio.Task[int], host: LocalHost) -> int:
+    """The result of ``work``; where the host ends before it, the host's failure."""
+    watch = asyncio.create_task(host.ended())
+    try:
+        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+        if watch.done() and (not work.done() or work.exception() is not None):
+            raise host.failure(watch.result())
+        return await work
+    finally:
+        for task in (work, watch):
+            task.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)

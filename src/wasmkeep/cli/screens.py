@@ -20,11 +20,14 @@ __all__ = ["TEE_NAMES", "DeploymentScreen", "closing", "cpu_note", "simulated_ba
 TEE_NAMES = {"snp": "AMD SEV-SNP"}
 
 
-def simulated_banner(lines: tuple[str, ...] = ()) -> Block:
-    """What must be read before anything else about a simulated machine; ``lines`` are added to it."""
+def simulated_banner(lines: tuple[str, ...] = (), *, where: str = "this") -> Block:
+    """What must be read before anything else about a simulated machine; ``lines`` are added to it.
+
+    ``where`` is ``this`` for the computer of whoever reads it, ``that`` for another.
+    """
     text = (
-        "this machine has no TEE: keys and evidence come from a simulator.",
-        "Nothing here is protected from the owner of this computer.",
+        f"{where} machine has no TEE: keys and evidence come from a simulator.",
+        f"Nothing {'here' if where == 'this' else 'there'} is protected from the owner of {where} computer.",
         *lines,
     )
     return Block("simulated", "SIMULATED", text, {"simulated": True, "notes": list(lines)}, loud=True)
@@ -47,7 +50,7 @@ class DeploymentScreen:
     """A watcher of deployment events that prints them. One per deployment."""
 
     def __init__(self, console: Console, *, banner_shown: bool = False) -> None:
-        self._console = console
+        self.console = console
         self._banner_shown = banner_shown
         self._progress: Progress | None = None
         self._started: events.KeepStarted | None = None
@@ -83,11 +86,11 @@ class DeploymentScreen:
     def _setting_overridden(self, event: events.SettingOverridden) -> None:
         facts = {"key": event.key, "was": event.was, "now": event.now}
         text = f"{event.key} of Keep.toml: {event.was} → {event.now}"
-        self._console.show(Block("overridden", "overridden", (text,), facts))
+        self.console.show(Block("overridden", "overridden", (text,), facts))
 
     def _compile_started(self, event: events.CompileStarted) -> None:
         text = f"{event.program} {size(event.size)}, this once: the result is kept in your cache folder"
-        self._progress = Progress(self._console, "compiling", "compiling", text)
+        self._progress = Progress(self.console, "compiling", "compiling", text)
 
     def _compile_finished(self, event: events.CompileFinished) -> None:
         facts = {
@@ -97,36 +100,33 @@ class DeploymentScreen:
             "code_size": event.code_size,
             "cached": event.cached,
         }
-        if event.cached and not self._console.json:
+        if event.cached and not self.console.json:
             return
         text = f"{event.program} {size(event.size)} → {size(event.code_size)} for {event.target}"
-        self._console.show(Block("compiled", "compiled", (text,), facts, elapsed_ns=event.elapsed_ns))
+        self.console.show(Block("compiled", "compiled", (text,), facts, elapsed_ns=event.elapsed_ns))
 
     def _kind_passed_over(self, event: events.KindPassedOver) -> None:
         name = TEE_NAMES.get(event.tee, event.tee)
         facts = {"tee": event.tee, "reason": event.reason}
-        self._console.show(Block("passed-over", "passed over", (f"{name}: {event.reason}",), facts))
+        self.console.show(Block("passed-over", "passed over", (f"{name}: {event.reason}",), facts))
 
     def _keep_started(self, event: events.KeepStarted) -> None:
         self._started = event
-        if self._console.json:
+        if self.console.json:
             facts = {"host": event.host, "tee": event.tee, "memory": event.memory, "hint": True}
-            self._console.show(Block("keep-started", "keep", (), facts, elapsed_ns=event.elapsed_ns))
+            self.console.show(Block("keep-started", "keep", (), facts, elapsed_ns=event.elapsed_ns))
 
     def _evidence_verified(self, event: events.EvidenceVerified) -> None:
         result = event.result
         if result.simulated and not self._banner_shown:
             self._banner_shown = True
-            self._console.show(simulated_banner())
-        for lost in result.lost_protections:
-            if lost.what != "simulated":
-                self._console.show(warning(lost.what, lost.text))
+            self.console.show(simulated_banner(where="that"))
         name = TEE_NAMES.get(result.tee, result.tee)
         platform = f"{name} · {result.product.capitalize()}" + (" · simulated" if result.simulated else "")
         facts = {"tee": result.tee, "product": result.product, "simulated": result.simulated}
         made_ns = self._started.elapsed_ns if self._started else None
-        self._console.show(Block("platform", "platform", (platform,), facts, elapsed_ns=made_ns))
-        self._console.show(_evidence_block(event))
+        self.console.show(Block("platform", "platform", (platform,), facts, elapsed_ns=made_ns))
+        self.console.show(_evidence_block(event))
 
     def _delivered(self, event: events.Delivered) -> None:
         parts = [
@@ -146,7 +146,7 @@ class DeploymentScreen:
             "file_bytes": event.file_bytes,
             "sealed_bytes": event.sealed_bytes,
         }
-        self._console.show(Block("delivered", "delivered", (text,), facts, elapsed_ns=event.elapsed_ns))
+        self.console.show(Block("delivered", "delivered", (text,), facts, elapsed_ns=event.elapsed_ns))
 
     def _launched(self, event: events.Launched) -> None:
         text = f"the keep proved back program {short(event.program_digest)} = what you compiled"
@@ -157,19 +157,20 @@ class DeploymentScreen:
             "memory_limit": event.memory_limit,
             "session": event.session_id,
         }
-        self._console.show(Block("launched", "launched", (text,), facts, elapsed_ns=event.elapsed_ns))
+        self.console.show(Block("launched", "launched", (text,), facts, elapsed_ns=event.elapsed_ns))
 
     def _trapped(self, event: events.Trapped) -> None:
         first = event.name + (f": {event.detail}" if event.detail else "")
         frames = tuple(f"at {frame}" for frame in event.backtrace)
         facts = {"trap": event.name, "detail": event.detail, "backtrace": list(event.backtrace)}
-        self._console.show(Block("trap", "trap", (first, *frames), facts, loud=True))
+        self.console.show(Block("trap", "trap", (first, *frames), facts, loud=True))
 
     def _finished(self, event: events.Finished) -> None:
         self.finished = event
 
     def _protection_lost(self, event: events.ProtectionLost) -> None:
-        self._console.show(warning(event.what, *event.lines))
+        if event.what != "simulated":  # that is the banner, which came first
+            self.console.show(warning(event.what, *event.lines))
 
 
 def _evidence_block(event: events.EvidenceVerified) -> Block:
@@ -205,19 +206,20 @@ def _evidence_block(event: events.EvidenceVerified) -> Block:
     return Block("evidence", "evidence", lines, facts, elapsed_ns=event.elapsed_ns)
 
 
-def closing(finished: events.Finished, receipt: str) -> Block:
-    """The last line: whose exit code it is, and where the verified receipt was written."""
+def closing(finished: events.Finished, receipt: str, verify: str) -> Block:
+    """The last lines: whose exit code it is, where the receipt is, and the command that verifies it."""
     trapped = finished.trap is not None
     label = "trapped" if trapped else f"exit {finished.exit_code}"
-    text = f"receipt {receipt} · verify: wasmkeep receipt verify {receipt}"
+    lines = (f"receipt {receipt}, verified", f"verify it again: {verify}")
     facts = {
         "exit_code": finished.exit_code,
         "trap": finished.trap,
         "whose": "program",
         "receipt": receipt,
+        "verify": verify,
         "stdout_size": finished.stdout_size,
         "stderr_size": finished.stderr_size,
         "peak_memory": finished.peak_memory,
         "program_ns": finished.program_ns,
     }
-    return Block("finished", label, (text,), facts, elapsed_ns=finished.elapsed_ns, elapsed_words=" in all")
+    return Block("finished", label, lines, facts, elapsed_ns=finished.elapsed_ns, elapsed_words=" in all")

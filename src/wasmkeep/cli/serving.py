@@ -111,12 +111,13 @@ async def _boot_and_serve(
     settings: MachineSettings, listen: Listen, limits: Limits, console: Console, private: Path | None
 ) -> None:
     """Serve until cancelled; then every keep is ended, and the machine. Raises where the machine ends."""
-    from wasmkeep.host.journal import journal
-    from wasmkeep.host.server import serving
-
     folder = Path(tempfile.mkdtemp(prefix="wasmkeep-", dir=private))  # mode 0700
     try:
-        async with booted(settings, folder / "machine", console) as machine, _platform(machine) as platform:
+        booting = booted(settings, folder / "machine", console, meanwhile=_import_host)
+        async with booting as machine, _platform(machine) as platform:
+            from wasmkeep.host.journal import journal
+            from wasmkeep.host.server import serving
+
             description = platform.description
             console.show(simulated_banner((cpu_note(description.cpu, description.cpu_reason),)))
             _announce_platform(description, console)
@@ -127,6 +128,12 @@ async def _boot_and_serve(
                     raise machine.process.failure(await machine.process.wait())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import_host() -> None:
+    """Load what serving needs; it takes as long as a machine takes to boot."""
+    import wasmkeep.host.server
+    import wasmkeep.image  # noqa: F401
 
 
 @asynccontextmanager

@@ -1,0 +1,80 @@
+"""Where a receipt goes, decided and checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wasmkeep.errors import OutputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wasmkeep.evidence.policy import Policy
+    from wasmkeep.tenant.events import Finished
+
+__all__ = ["ReceiptPlace"]
+
+
+class ReceiptPlace:
+    """The receipt's file, and beside it the one of the salts that disclose single fields of it."""
+
+    __slots__ = ("_policy_file", "path")
+
+    def __init__(self, path: Path, policy_file: str | None) -> None:
+        self.path = path
+        self._policy_file = policy_file
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> ReceiptPlace:
+        """What ``--receipt`` says, or PROGRAM's name. Raises OutputError now, not after the run."""
+        if options.receipt:
+            path = Path(options.receipt)
+        else:
+            path = Path(f"{Path(options.program).resolve().stem or 'program'}.receipt")
+        folder = path.parent
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(
+                "output.receipt",
+                f"the receipt cannot be written to {path}",
+                found="a directory" if path.is_dir() else f"{folder} is no folder that you may write",
+                required="a file name in a folder that you may write",
+                remedy="name another place with --receipt FILE",
+            )
+        return cls(path, options.policy)
+
+    def keep(self, finished: Finished) -> None:
+        """Write the salts, then the receipt. Raises OutputError."""
+        _write(self.path.with_name(self.path.name + ".salts"), finished.disclosures)
+        _write(self.path, finished.receipt)
+
+    def verification(self, policy: Policy) -> str:
+        """The command that verifies this receipt again, as a shell would read it."""
+        words = ["wasmkeep", "receipt", "verify", str(self.path)]
+        if self._policy_file:
+            words += ["--policy", self._policy_file]
+        if policy.simulated:
+            words += ["--simulated", policy.simulated]
+        return shlex.join(words)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner alone."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(
+            "output.receipt", f"{path} cannot be written", found=error.strerror or "?"
+        ) from error

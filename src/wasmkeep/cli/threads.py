@@ -1,0 +1,39 @@
+"""Blocking work in a thread that nobody has to wait for: Ctrl-C ends the command although it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from wasmkeep.errors import WasmkeepError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["abandonable"]
+
+T = TypeVar("T")
+
+
+async def abandonable(work: Callable[[], T]) -> T:
+    """The result of ``work``, or the WasmkeepError that it raised; any other error means a bug.
+
+    `asyncio.to_thread` would not do: the loop waits for such a thread when it closes.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except WasmkeepError as error:
+            future.set_exception(error)
+        finally:
+            if not future.done():
+                future.set_exception(
+                    RuntimeError(f"{threading.current_thread().name} ended without a result")
+                )
+
+    threading.Thread(target=run, name="wasmkeep-work", daemon=True).start()
+    return await asyncio.wrap_future(future)
