@@ -20,6 +20,7 @@ from wasmkeep.errors import PlatformUnavailable
 from wasmkeep.hardware.calls import Call, Result
 from wasmkeep.hardware.frames import (
     REPLY,
+    Frame,
     FrameBuffer,
     FrameError,
     decode_reply,
@@ -27,7 +28,7 @@ from wasmkeep.hardware.frames import (
     result_memory,
 )
 
-_RECEIVE = 1 << 16
+_SEND_BUFFER = 1 << 20  # bytes: a whole launch in one system call
 _IOV_MAX = 512  # buffers of one sendmsg; the kernel's own limit is 1024
 _ANCILLARY = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 
@@ -62,6 +63,7 @@ def connect(path: str) -> socket.socket:
         connection.close()
         raise MachineGone(f"{path}: {error.strerror or error}") from error
     connection.setblocking(False)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     return connection
 
 
@@ -82,26 +84,26 @@ class Connection:
     def closed(self) -> bool:
         return self._socket.fileno() < 0
 
-    def submit(self, calls: Sequence[Call]) -> list[asyncio.Future[Answer]]:
-        """Send `calls` in one go. Raises `MachineGone` when the connection has ended."""
+    def submit(self, frames: Sequence[Frame]) -> list[asyncio.Future[Answer]]:
+        """Send calls in one go. Raises `MachineGone` when the connection has ended."""
         if self.closed or self._ended.done():
             raise MachineGone("the connection has ended")
-        buffers = [buffer for call in calls for buffer in encode_call(call)]
+        buffers = [buffer for frame in frames for buffer in frame.buffers]
         if not self._outgoing and len(buffers) <= _IOV_MAX:
             self._send_now(buffers)
         else:
             self._outgoing += b"".join(buffers)
             self._loop.add_writer(self._socket.fileno(), self._writable)
         futures = []
-        for call in calls:
+        for frame in frames:
             future: asyncio.Future[Answer] = self._loop.create_future()
-            self._waiting.append((call, future))
+            self._waiting.append((frame.call, future))
             futures.append(future)
         return futures
 
     async def call(self, call: Call) -> Answer:
         """Send one call and wait for its answer."""
-        return await self.submit([call])[0]
+        return await self.submit([encode_call(call)])[0]
 
     def _send_now(self, buffers: list[bytes]) -> None:
         try:
@@ -129,27 +131,28 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(_RECEIVE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            space = self._incoming.space()
+            count, ancillary, _, _ = self._socket.recvmsg_into([space], _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
-        except OSError as error:
-            self._fail(MachineGone(os.strerror(error.errno or errno.EPIPE)))
+        except (OSError, FrameError) as error:
+            self._fail(MachineGone(str(error)))
             return
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors.extend(array.array("i", content))
-        if not data:
+        if not count:
             self._fail(MachineGone("it closed the connection"))
             return
-        self._incoming.feed(data)
+        self._incoming.received(count)
         try:
-            while self._incoming.has_frame():
-                self._answer(self._incoming.take())
+            while (frame := self._incoming.take()) is not None:
+                self._answer(frame)
         except (FrameError, IndexError) as error:
             self._fail(MachineGone(f"it answered something that is no reply: {error}"))
 
-    def _answer(self, frame: bytes) -> None:
-        reply = decode_reply(memoryview(frame))
+    def _answer(self, frame: memoryview) -> None:
+        reply = decode_reply(frame)
         call, future = self._waiting.popleft()
         descriptor = self._descriptors.popleft() if reply.descriptors else None
         answer = Answer(call, Result(reply.value, result_memory(call, reply)), descriptor)

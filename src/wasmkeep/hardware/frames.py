@@ -10,7 +10,7 @@ for the segments that the kernel wrote. Lengths count the whole frame.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasmkeep.hardware.calls import Call, File
 
@@ -19,32 +19,33 @@ MAX_SEGMENTS = 4
 LENGTH = struct.Struct("<I")
 REQUEST = struct.Struct("<IHHIIQ")
 REPLY = struct.Struct("<IiHHI")
-SEGMENT = struct.Struct("<QII")
+# The table of n segments, for each n there may be.
+_TABLES = tuple(struct.Struct("<" + "QII" * count) for count in range(MAX_SEGMENTS + 1))
+_SEGMENT_SIZE = _TABLES[1].size
+_FILES = tuple(File)
 
 # Where the client puts segments: any distinct, page-aligned addresses do.
 _ADDRESSES = tuple(0x1_0000_0000 * (index + 1) for index in range(MAX_SEGMENTS))
+_INDEX = {address: index for index, address in enumerate(_ADDRESSES)}
 
 
 class FrameError(Exception):
     """The peer's bytes are not a frame. Whoever finds one closes the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     address: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     file: File
     number: int
     scalar: int
     segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """`value` ≥ 0 as the ioctl returned, or −errno; `segments` as written by the kernel."""
 
     value: int
@@ -52,42 +53,55 @@ class Reply:
     descriptors: int = 0
 
 
-def encode_call(call: Call) -> list[bytes]:
-    """`call` as buffers for one sendmsg."""
+class Frame(NamedTuple):
+    """A call with its bytes on the wire, as buffers for one sendmsg."""
+
+    call: Call
+    buffers: tuple[bytes, ...]
+
+
+def encode_call(call: Call) -> Frame:
+    """Raises ValueError where `call` does not fit a frame."""
     segments = call.placed(_ADDRESSES)
-    if len(segments) > MAX_SEGMENTS:
+    count = len(segments)
+    if count > MAX_SEGMENTS:
         raise ValueError("a frame has at most four segments")
-    tables = [
-        SEGMENT.pack(address, len(data), 0) for address, data in zip(_ADDRESSES, segments, strict=False)
-    ]
-    length = REQUEST.size + SEGMENT.size * len(segments) + sum(map(len, segments))
+    fields: list[int] = []
+    length = REQUEST.size + _SEGMENT_SIZE * count
+    for address, data in zip(_ADDRESSES, segments, strict=False):
+        fields += (address, len(data), 0)
+        length += len(data)
     if length > MAX_FRAME:
         raise ValueError("the call is longer than a frame may be")
-    header = REQUEST.pack(length, call.file, len(segments), call.number, 0, call.scalar)
-    return [header, *tables, *segments]
+    header = REQUEST.pack(length, call.file, count, call.number, 0, call.scalar)
+    return Frame(call, (header + _TABLES[count].pack(*fields), *segments))
 
 
 def result_memory(call: Call, reply: Reply) -> tuple[bytes, ...]:
     """The call's segments after `reply`. Raises `FrameError` where the reply wrote elsewhere."""
     memory = list(call.memory)
-    for segment in reply.segments:
-        index = _ADDRESSES.index(segment.address) if segment.address in _ADDRESSES else len(memory)
-        if index >= len(memory) or len(segment.data) != len(memory[index]):
+    for address, data in reply.segments:
+        index = _INDEX.get(address, MAX_SEGMENTS)
+        if index >= len(memory) or len(data) != len(memory[index]):
             raise FrameError("a reply wrote outside the call's memory")
-        memory[index] = segment.data
+        memory[index] = data
     return tuple(memory)
 
 
 def encode_reply(reply: Reply) -> bytes:
-    parts = [SEGMENT.pack(segment.address, len(segment.data), 0) for segment in reply.segments]
-    parts += [segment.data for segment in reply.segments]
-    length = REPLY.size + sum(map(len, parts))
-    return b"".join(
-        [REPLY.pack(length, reply.value, len(reply.segments), reply.descriptors, 0), *parts],
-    )
+    fields: list[int] = []
+    parts = [b""]
+    length = REPLY.size
+    for address, data in reply.segments:
+        fields += (address, len(data), 0)
+        parts.append(data)
+        length += _SEGMENT_SIZE + len(data)
+    count = len(reply.segments)
+    parts[0] = REPLY.pack(length, reply.value, count, reply.descriptors, 0) + _TABLES[count].pack(*fields)
+    return b"".join(parts)
 
 
-def frame_length(buffer: bytes | bytearray | memoryview, minimum: int) -> int:
+def frame_length(buffer: bytes | memoryview, minimum: int) -> int:
     """Length of the frame that begins `buffer` (at least 4 bytes). Raises `FrameError` when out of bounds."""
     (length,) = LENGTH.unpack_from(buffer)
     if not minimum <= length <= MAX_FRAME:
@@ -96,12 +110,13 @@ def frame_length(buffer: bytes | bytearray | memoryview, minimum: int) -> int:
 
 
 def _segments(frame: memoryview, offset: int, count: int) -> tuple[Segment, ...]:
-    if count > MAX_SEGMENTS or offset + SEGMENT.size * count > len(frame):
+    if count > MAX_SEGMENTS or offset + _SEGMENT_SIZE * count > len(frame):
         raise FrameError("too many segments")
-    table = [SEGMENT.unpack_from(frame, offset + SEGMENT.size * index) for index in range(count)]
-    offset += SEGMENT.size * count
+    table = _TABLES[count].unpack_from(frame, offset)
+    offset += _SEGMENT_SIZE * count
     segments = []
-    for address, size, zero in table:
+    for index in range(0, len(table), 3):
+        address, size, zero = table[index : index + 3]
         if zero or offset + size > len(frame) or address + size >= 1 << 64:
             raise FrameError("a segment outside its frame")
         segments.append(Segment(address, bytes(frame[offset : offset + size])))
@@ -114,9 +129,9 @@ def _segments(frame: memoryview, offset: int, count: int) -> tuple[Segment, ...]
 def decode_request(frame: memoryview) -> Request:
     """A whole request frame. Raises `FrameError`."""
     _, file, count, number, zero, scalar = REQUEST.unpack_from(frame)
-    if zero or file not in File.__members__.values() or (count and scalar):
+    if zero or file >= len(_FILES) or (count and scalar):
         raise FrameError("a malformed request header")
-    return Request(File(file), number, scalar, _segments(frame, REQUEST.size, count))
+    return Request(_FILES[file], number, scalar, _segments(frame, REQUEST.size, count))
 
 
 def decode_reply(frame: memoryview) -> Reply:
@@ -128,32 +143,48 @@ def decode_reply(frame: memoryview) -> Reply:
 
 
 class FrameBuffer:
-    """Bytes in, whole frames out. `minimum` is the size of the frames' header."""
+    """Bytes in, whole frames out, in place. `minimum` is the size of the frames' header.
 
-    def __init__(self, minimum: int) -> None:
-        self._buffer = bytearray()
+    Receive into `space()`, say how much with `received`, then `take` frames while there are any. A frame is a
+    view that is valid until the next `space`.
+    """
+
+    def __init__(self, minimum: int, size: int = 1 << 16) -> None:
         self._minimum = minimum
+        self._size = size
+        self._buffer = memoryview(bytearray(size))
+        self._start = 0  # of what was received and not taken
+        self._end = 0
 
-    def feed(self, data: bytes | memoryview) -> None:
-        self._buffer += data
+    def space(self) -> memoryview:
+        """Room for more, at least for the rest of the frame under way. Raises `FrameError` from its length.
+
+        A long frame gets a buffer of its own, which goes when everything in it has been taken.
+        """
+        pending = bytes(self._buffer[self._start : self._end])
+        needed = self._size
+        if len(pending) >= LENGTH.size:
+            needed = max(needed, frame_length(pending, self._minimum))
+        if needed > len(self._buffer) or (not pending and needed < len(self._buffer)):
+            self._buffer = memoryview(bytearray(needed))
+        self._buffer[: len(pending)] = pending
+        self._start, self._end = 0, len(pending)
+        return self._buffer[self._end :]
+
+    def received(self, count: int) -> None:
+        self._end += count
 
     def __bool__(self) -> bool:
-        return bool(self._buffer)
+        return self._end > self._start
 
-    def has_frame(self) -> bool:
-        return len(self._buffer) >= LENGTH.size and len(self._buffer) >= frame_length(
-            self._buffer, self._minimum
-        )
-
-    def missing(self) -> int:
-        """How many bytes the frame under way still lacks; at least 1, and 0 when one is complete."""
-        if len(self._buffer) < LENGTH.size:
-            return LENGTH.size - len(self._buffer)
-        return max(0, frame_length(self._buffer, self._minimum) - len(self._buffer))
-
-    def take(self) -> bytes:
-        """The next whole frame; only after `has_frame`."""
-        length = frame_length(self._buffer, self._minimum)
-        frame = bytes(memoryview(self._buffer)[:length])
-        del self._buffer[:length]
+    def take(self) -> memoryview | None:
+        """The next whole frame, or None. Raises `FrameError` for a length out of bounds."""
+        pending = self._end - self._start
+        if pending < LENGTH.size:
+            return None
+        length = frame_length(self._buffer[self._start :], self._minimum)
+        if pending < length:
+            return None
+        frame = self._buffer[self._start : self._start + length]
+        self._start += length
         return frame

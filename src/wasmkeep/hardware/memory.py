@@ -24,7 +24,8 @@ _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 _FAILED = ctypes.c_void_p(-1).value
-# The mmap module of Python 3.11 lacks these two (asm-generic/mman.h).
+# The mmap module of Python 3.11 lacks these (asm-generic/mman.h, mman-common.h).
+_MADV_POPULATE_WRITE = 23
 _MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000
 _PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
@@ -57,6 +58,15 @@ class Memory:
         if offset % mmap.PAGESIZE or size % mmap.PAGESIZE or not 0 <= offset <= self.size - size:
             raise ValueError("a window lies inside the memory, on whole pages")
         _map(self.address + offset, size, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
+
+    def populate(self, offset: int, size: int) -> None:
+        """Have the system put pages there now, in one go: ten times cheaper than one fault a page.
+
+        A hint: where the kernel cannot (before 5.14), pages come as they are touched.
+        """
+        if not 0 <= offset <= self.size - size:
+            raise ValueError("outside the memory")
+        _libc.madvise(self.address + offset, size, _MADV_POPULATE_WRITE)
 
     def close(self) -> None:
         """Give the memory back. Raises BufferError while a slice of `view` is held."""

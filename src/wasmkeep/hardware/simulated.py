@@ -8,6 +8,7 @@ nothing else.
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import mmap
 import os
@@ -20,6 +21,7 @@ from typing import Protocol
 from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
 from wasmkeep.hardware.calls import Call, File, IoctlRefused
 from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
+from wasmkeep.hardware.frames import Frame, encode_call
 from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_SIZE, ExitReason, RunState
 from wasmkeep.hardware.psp_sev import SnpPlatformStatus
 
@@ -149,22 +151,21 @@ class Platform:
 
         Raises `FirmwareError` or `IoctlRefused` of the first call that failed; nothing is left behind then.
         """
-        calls = [kvm_sev.snp_launch_start(policy)]
-        for region in regions:
-            calls += _updates(region.gpa, region.data or None, region.size, region.page_type)
-        calls.append(machine_calls.set_vmsa(vmsa))
+        image = tuple((region.gpa, region.size, region.page_type, region.data) for region in regions)
         finish = kvm_sev.snp_launch_finish(
             host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
         )
-        return await self._launch(memory, [*calls, finish])
+        start = encode_call(kvm_sev.snp_launch_start(policy))
+        return await self._launch(memory, [start, *_image_frames(image, vmsa), encode_call(finish)])
 
-    async def _launch(self, memory: int, calls: list[Call]) -> Guest:
+    async def _launch(self, memory: int, frames: list[Frame]) -> Guest:
         connection, self._spare = self._spare, None
         if connection is None or connection.closed:
             connection = Connection(connect(self._path))
         window: mmap.mmap | None = None
         try:
-            answers = connection.submit([machine_calls.create_guest(memory), kvm_sev.init2(), *calls])
+            create = encode_call(machine_calls.create_guest(memory))
+            answers = connection.submit([create, encode_call(kvm_sev.init2()), *frames])
             created = await answers[0]
             _checked(created)
             window = _map_window(created)
@@ -203,7 +204,7 @@ class Guest:
 
     async def _perform(self, *calls: Call) -> tuple[bytes, ...]:
         memory: tuple[bytes, ...] = ()
-        for answer in self._connection.submit(calls):
+        for answer in self._connection.submit([encode_call(call) for call in calls]):
             memory = _checked(await answer)
         return memory
 
@@ -269,6 +270,25 @@ class Guest:
             with suppress(BufferError):  # somebody still holds a slice; it goes with that
                 self._mapping.close()
             self._platform._prepare()  # noqa: SLF001 - one module, two faces of one machine
+
+
+@functools.lru_cache(maxsize=8)
+def _image_frames(image: tuple[tuple[int, int, int, bytes], ...], vmsa: bytes) -> tuple[Frame, ...]:
+    """The launch of an image's regions and its VMSA. A host launches the same few images again and again.
+
+    Neighbours of one type go in one call: the launch digest is by pages, whatever the calls.
+    """
+    merged: list[tuple[int, int, int, bytes]] = []
+    for gpa, size, page_type, data in image:
+        last = merged[-1] if merged else (0, 0, 0, b"")
+        if last[0] + last[1] == gpa and last[2] == page_type and bool(last[3]) == bool(data):
+            merged[-1] = (last[0], last[1] + size, page_type, last[3] + data)
+        else:
+            merged.append((gpa, size, page_type, data))
+    calls: list[Call] = []
+    for gpa, size, page_type, data in merged:
+        calls += _updates(gpa, data or None, size, page_type)
+    return tuple(encode_call(call) for call in (*calls, machine_calls.set_vmsa(vmsa)))
 
 
 def _updates(gpa: int, data: bytes | None, size: int, page_type: int) -> Iterator[Call]:

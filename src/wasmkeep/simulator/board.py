@@ -157,7 +157,7 @@ class HostConnection:
 
 def _seen(machine: SnpVirtualMachine) -> RunState:
     """An exit as a host sees it: registers only of a guest that its owner allowed to be debugged."""
-    state = machine.cpu.run()
+    state = machine.run()
     if state.exit_reason == ExitReason.IO or machine.guest.policy & POLICY_DEBUG:
         return state
     return ended(state.exit_reason)

@@ -25,7 +25,6 @@ from wasmkeep.hardware.frames import (
 from wasmkeep.simulator.board import Board, HostConnection
 from wasmkeep.simulator.cpu import Interrupted
 
-_RECEIVE = 1 << 18
 _ARMED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
@@ -67,6 +66,7 @@ class Connection:
         self._watcher = watcher
         self._frames = FrameBuffer(REQUEST.size)
         self._replies: list[bytes] = []
+        self._descriptors: list[int] = []  # to go with them; the guest's own, not ours to close
         self._interrupting = threading.Lock()  # while held, the guest's CPU exists
         self._running = False
         self.finished = threading.Event()
@@ -86,9 +86,10 @@ class Connection:
         self._watcher.add(descriptor, self)
         try:
             while self._receive():
-                while self._frames.has_frame():
-                    self._answer(decode_request(memoryview(self._frames.take())))
-                self._flush()
+                while (frame := self._frames.take()) is not None:
+                    self._answer(decode_request(frame))
+                if not self._frames:  # else the rest of a frame is on its way
+                    self._flush()
         except (FrameError, BrokenPipeError, ConnectionResetError):
             pass  # that host is gone, or talks nonsense: its guest ends, nobody else's
         finally:
@@ -98,10 +99,10 @@ class Connection:
             self.finished.set()
 
     def _receive(self) -> bool:
-        """More bytes; False at the end. A long frame is read in pieces of what it still lacks."""
-        data = self._socket.recv(max(_RECEIVE, min(self._frames.missing(), 1 << 20)))
-        self._frames.feed(data)
-        return bool(data)
+        """More bytes; False at the end."""
+        count = self._socket.recv_into(self._frames.space())
+        self._frames.received(count)
+        return count > 0
 
     def _answer(self, request: Request) -> None:
         if self._host.is_run(request):
@@ -109,16 +110,21 @@ class Connection:
             self._replies.append(encode_reply(self._run(request)))
             return
         reply, descriptor = self._host.perform(request)
-        if descriptor is None:
-            self._replies.append(encode_reply(reply))
-        else:
-            self._flush()
-            socket.send_fds(self._socket, [encode_reply(reply)], [descriptor])
+        self._replies.append(encode_reply(reply))
+        if descriptor is not None:
+            self._descriptors.append(descriptor)
 
     def _flush(self) -> None:
-        if self._replies:
-            self._socket.sendall(b"".join(self._replies))
-            self._replies.clear()
+        """Send the replies so far, in one go: each wakes the host, which costs more than most calls."""
+        if not self._replies:
+            return
+        data = memoryview(b"".join(self._replies))
+        self._replies.clear()
+        if self._descriptors:
+            sent = socket.send_fds(self._socket, [data], self._descriptors)
+            self._descriptors.clear()
+            data = data[sent:]
+        self._socket.sendall(data)
 
     def _run(self, request: Request) -> Reply:
         """Run the guest until it exits or its host wants something else (EINTR)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
+from dataclasses import dataclass
 
 from wasmkeep.hardware.kvm import Kvm, Vcpu
 from wasmkeep.hardware.kvm_structures import Dtable, Regs, Sregs
@@ -11,7 +13,7 @@ from wasmkeep.hardware.kvm_structures import Segment as KvmSegment
 from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_GPA, WINDOW_SIZE, ExitReason, RunState
 from wasmkeep.hardware.memory import Memory, create_window
 from wasmkeep.simulator.cpu import Interrupted, ended, port_exit
-from wasmkeep.simulator.vmsa import EFER_SVME, InitialState, Segment, parse_vmsa, require_runnable
+from wasmkeep.simulator.vmsa import EFER_SVME, InvalidVmsa, Segment, parse_vmsa, require_runnable
 
 _IO_EXIT = struct.Struct("<BBHI")  # direction, size, port, count
 _OUT = 1
@@ -34,6 +36,37 @@ def _kvm_segment(segment: Segment) -> KvmSegment:
         g=bits >> 11 & 1,
         unusable=not bits >> 7 & 1,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Registers:
+    """A VMSA in KVM's structures."""
+
+    sregs: Sregs
+    regs: Regs
+    msrs: tuple[tuple[int, int], ...]
+    xcr0: int
+    fcw: int
+    mxcsr: int
+
+
+@functools.lru_cache(maxsize=16)  # hosts launch the same few images
+def _registers(vmsa: bytes, apic_base: int) -> _Registers:
+    """Raises `InvalidVmsa`."""
+    state = parse_vmsa(vmsa)
+    require_runnable(state)
+    segments, control = state.segments, state.control
+    named = ("cs", "ds", "es", "fs", "gs", "ss", "tr")
+    sregs = Sregs(
+        **{name: _kvm_segment(segments[name]) for name in named},
+        ldt=_kvm_segment(segments["ldtr"]),
+        gdt=Dtable(base=segments["gdtr"].base, limit=segments["gdtr"].limit),
+        idt=Dtable(base=segments["idtr"].base, limit=segments["idtr"].limit),
+        **{name: control[name] for name in ("cr0", "cr2", "cr3", "cr4")},
+        efer=control["efer"] & ~EFER_SVME,
+        apic_base=apic_base,
+    )
+    return _Registers(sregs, Regs(**state.general), state.msrs, control["xcr0"], state.fcw, state.mxcsr)
 
 
 class KvmCpuKind:
@@ -82,38 +115,28 @@ class KvmGuest:
         return bytes(self._memory.view[gpa : gpa + size])
 
     def write(self, gpa: int, data: bytes) -> None:
+        self._memory.populate(gpa, len(data))
         self._memory.view[gpa : gpa + len(data)] = data
 
     def is_shared(self, gpa: int, size: int) -> bool:
         return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
 
     def start(self, vmsa: bytes) -> None:
-        state = parse_vmsa(vmsa)
-        require_runnable(state)
-        self.vcpu.set_sregs(self._sregs(state))
-        if state.control["xcr0"] > 1:
-            self.vcpu.set_xcr0(state.control["xcr0"])
+        state = _registers(vmsa, self.apic_base)
+        try:
+            self._load(state)
+        except OSError as error:
+            raise InvalidVmsa(f"KVM refuses this state: {error.strerror}") from error
+
+    def _load(self, state: _Registers) -> None:
+        self.vcpu.set_sregs(state.sregs)
+        if state.xcr0 > 1:
+            self.vcpu.set_xcr0(state.xcr0)
         if state.msrs:
             self.vcpu.set_msrs(state.msrs)
         if (state.fcw, state.mxcsr) != (_FCW_RESET, _MXCSR_RESET):
             self.vcpu.set_fpu(state.fcw, state.mxcsr)
-        self.vcpu.set_regs(Regs(**state.general))
-
-    def _sregs(self, state: InitialState) -> Sregs:
-        segments = state.segments
-        tables = {
-            name: Dtable(base=segments[f"{name}r"].base, limit=segments[f"{name}r"].limit)
-            for name in ("gdt", "idt")
-        }
-        control = {name: state.control[name] for name in ("cr0", "cr2", "cr3", "cr4")}
-        return Sregs(
-            **{name: _kvm_segment(segments[name]) for name in ("cs", "ds", "es", "fs", "gs", "ss", "tr")},
-            ldt=_kvm_segment(segments["ldtr"]),
-            **tables,
-            **control,
-            efer=state.control["efer"] & ~EFER_SVME,
-            apic_base=self.apic_base,
-        )
+        self.vcpu.set_regs(state.regs)
 
     def run(self) -> RunState:
         """A dead guest stays dead: asking again gives the same exit."""

@@ -80,7 +80,10 @@ class ProcessGuest:
         return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
 
     def start(self, vmsa: bytes) -> None:
+        """The process itself begins with the first run: before that a host still prepares the window."""
         require_runnable(parse_vmsa(vmsa))
+
+    def _spawn(self) -> socket.socket:
         self._exits, theirs = socket.socketpair()
         program = private = None
         try:
@@ -99,6 +102,7 @@ class ProcessGuest:
             for descriptor in (program, private):
                 if descriptor is not None:
                     os.close(descriptor)
+        return self._exits
 
     def _program(self) -> bytes:
         pages = []
@@ -109,17 +113,18 @@ class ProcessGuest:
         return b"".join(pages)
 
     def run(self) -> RunState:
-        if self._over is not None or self._exits is None:
-            return self._over or ended(ExitReason.FAIL_ENTRY)
+        exits = self._exits or self._spawn()
+        if self._over is not None:
+            return self._over
         if self._resume:
             with suppress(BrokenPipeError, ConnectionResetError):
-                self._exits.send(b"\1", socket.MSG_NOSIGNAL)
+                exits.send(b"\1", socket.MSG_NOSIGNAL)
             self._resume = False
-        if self._wake in _wait(self._exits.fileno(), self._wake):
+        if self._wake in _wait(exits.fileno(), self._wake):
             os.eventfd_read(self._wake)
             raise Interrupted
         try:
-            said = self._exits.recv(1)
+            said = exits.recv(1)
         except ConnectionResetError:
             said = b""
         if said:

@@ -36,7 +36,7 @@ from wasmkeep.simulator.guest import (
 )
 from wasmkeep.simulator.guest_messages import answer
 from wasmkeep.simulator.id_block import NO_ID_BLOCK, check_id_block
-from wasmkeep.simulator.launch_digest import NO_PERMISSIONS, VMSA_GPA, LaunchDigests, Permissions, extend
+from wasmkeep.simulator.launch_digest import NO_PERMISSIONS, VMSA_GPA, LaunchDigests, Permissions
 from wasmkeep.simulator.memory_encryption import MemoryKey
 from wasmkeep.simulator.products import Firmware, Product
 from wasmkeep.simulator.report import PlatformFacts
@@ -206,7 +206,9 @@ class SecureProcessor:
         """SNP_LAUNCH_UPDATE with PAGE_TYPE VMSA: measured at one fixed address, whatever its own."""
         guest.state = next_state(FirmwareCommand.SNP_LAUNCH_UPDATE, guest.state)
         require(len(page) == PAGE, SevStatus.INVALID_LENGTH)
-        guest.launch_digest = extend(guest.launch_digest, SnpPageType.VMSA, VMSA_GPA, page, NO_PERMISSIONS)
+        guest.launch_digest = self._digests.extend_region(
+            guest.launch_digest, SnpPageType.VMSA, VMSA_GPA, PAGE, page
+        )
 
     def launch_finish(
         self,

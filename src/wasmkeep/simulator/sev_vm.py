@@ -22,13 +22,14 @@ from wasmkeep.hardware.kvm_sev import (
     SevCmdId,
     SnpPageType,
 )
-from wasmkeep.hardware.machine_calls import VMSA_SIZE
+from wasmkeep.hardware.machine_calls import VMSA_SIZE, ExitReason, RunState
 from wasmkeep.hardware.sev_status import SevStatus
-from wasmkeep.simulator.cpu import GuestCpu
+from wasmkeep.simulator.cpu import GuestCpu, ended
 from wasmkeep.simulator.secure_processor import SecureProcessor
 from wasmkeep.simulator.states import GuestState
 from wasmkeep.simulator.status import Refused, require
 from wasmkeep.simulator.user_memory import UserMemory
+from wasmkeep.simulator.vmsa import InvalidVmsa
 
 _FIRST_SNP_COMMAND = 100
 _BY_IOCTL = frozenset(SnpPageType) - {SnpPageType.VMSA}
@@ -49,6 +50,7 @@ class SnpVirtualMachine:
         self._initialised = False
         self._vmsa: bytes | None = None
         self._vmsa_measured = False
+        self._unrunnable = False
 
     @property
     def running(self) -> bool:
@@ -163,7 +165,14 @@ class SnpVirtualMachine:
             vcek_disabled=bool(finish.vcek_disabled),
             host_data=bytes(finish.host_data),
         )
-        self.cpu.start(self._vmsa)
+        try:
+            self.cpu.start(self._vmsa)
+        except InvalidVmsa:
+            self._unrunnable = True
+
+    def run(self) -> RunState:
+        """Until the guest exits; a state that VMRUN refuses is KVM_EXIT_FAIL_ENTRY. Raises `Interrupted`."""
+        return ended(ExitReason.FAIL_ENTRY) if self._unrunnable else self.cpu.run()
 
     def destroy(self) -> None:
         """Stop the CPU first: the slot is free only when nothing of the guest runs."""
