@@ -147,7 +147,6 @@ static void enter(uint64_t function) {
 int main(int argc, char **argv) {
   if (argc < 3) return 201;
   report = argv[2]; count = argc - 2; arguments = argv + 2; arguments[0] = argv[1];
-  report = strdup(argv[2]);
   int file = open(argv[1], O_RDONLY);
   struct stat status;
   if (file < 0 || fstat(file, &status)) return 201;

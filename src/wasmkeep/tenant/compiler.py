@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["check_platform", "machine_code", "text_to_binary"]
 
-_FEATURE_MESSAGES: Final = (
+# What wasmtime's validator says of a feature that is off (wasmparser, crates/wasmparser/src/validator), and
+# the name that users know the feature by.
+_DISABLED: Final = re.compile(
+    r"(.*) support is not enabled|not enabled|not supported without|must be enabled|disallowed"
+    r"|required for|require.*proposal"
+)
+_FEATURES: Final = (
     (re.compile(r"threads|shared memor|atomic"), "threads (shared memory, atomics)"),
-    (re.compile(r"exceptions|legacy exception"), "exceptions"),
+    (re.compile(r"exception"), "exceptions"),
     (re.compile(r"multi-memory|multiple memories"), "more than one memory (multi-memory)"),
     (re.compile(r"memory64|64-bit"), "memory64 (64-bit addresses)"),
     (re.compile(r"custom page sizes"), "custom page sizes"),
     (re.compile(r"stack switching|continuation"), "stack switching"),
-    (re.compile(r"function references|function-references"), "typed function references"),
-    (re.compile(r"\bgc\b|GC|struct|array indexed"), "garbage collection (GC)"),
-)
-_DISABLED: Final = re.compile(
-    r"not enabled|not supported|must be enabled|disallowed|require[sd]?\b.*proposal"
+    (re.compile(r"function[- ]references"), "typed function references"),
+    (re.compile(r"\bgc\b|struct|array"), "garbage collection (GC)"),
 )
 
 
@@ -120,10 +123,10 @@ def _engine(level: CpuLevel) -> wasmtime.Engine:
 
 def _not_valid(message: str) -> ProgramError:
     text = " ".join(message.split())
-    if _DISABLED.search(text):
-        for pattern, feature in _FEATURE_MESSAGES:
-            if pattern.search(text):
-                return unsupported(feature, found=text)
+    disabled = _DISABLED.search(text)
+    if disabled:
+        known = next((feature for pattern, feature in _FEATURES if pattern.search(text)), None)
+        return unsupported(known or disabled[1] or "a feature that is off", found=text)
     return malformed("wasmtime's validation failed", found=text)
 
 

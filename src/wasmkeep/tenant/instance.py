@@ -28,7 +28,7 @@ from wasmkeep.tenant.program import (
 from wasmkeep.tenant.wasi_imports import NUMBERS
 from wasmkeep.tenant.wasm_types import ExternalKind, Limits, Module, SegmentMode, ValueType
 
-__all__ = ["Code", "Instance", "build_instance"]
+__all__ = ["Code", "Instance", "build_instance", "escaping_functions"]
 
 STACK_LIMIT: Final = 0x80_0000 + 0x1_0000
 """Lowest address a wasm frame may reach. The program's stack is 0x80_0000 … 0xA0_0000; the 64 KiB below the
@@ -93,12 +93,13 @@ def _distinct_types(module: Module) -> list[int]:
     return [seen.setdefault(kind, len(seen)) for kind in module.types]
 
 
-def _escaping(module: Module) -> list[int]:
-    """Functions that something can refer to: exported, in an element segment, or a global's value.
+def escaping_functions(module: Module) -> list[int]:
+    """Functions that something can refer to: imported, exported, in an element segment, or a global's value.
 
     wasmtime counts the same ones (crates/environ/src/compile/module_environ.rs, flag_func_escaped).
     """
-    found = [x.index for x in module.exports.values() if x.kind is ExternalKind.FUNCTION]
+    found = list(range(len(module.imports)))
+    found += [x.index for x in module.exports.values() if x.kind is ExternalKind.FUNCTION]
     found += [f for x in module.elements for f in x.functions if f is not None]
     found += [x.value.function for x in module.globals if x.value.function is not None]
     return list(dict.fromkeys(found))
@@ -120,7 +121,7 @@ class _Builder:
         self.code = code
         self.area = area
         self.types = _distinct_types(module)
-        self.escaping = _escaping(module)
+        self.escaping = escaping_functions(module)
         self.uses = code.builtins()
         self.func_refs: dict[int, int] = {}
         self.stubs = bytearray()

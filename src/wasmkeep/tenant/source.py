@@ -1,4 +1,7 @@
-"""What the user names as PROGRAM: a `.wasm` or `.wat` file, or a folder with `main.wasm` and `Keep.toml`."""
+"""What the user names as PROGRAM: a `.wasm` or `.wat` file, or a folder with `main.wasm` and `Keep.toml`.
+
+A folder may hold `main.wat` instead where it has no `main.wasm`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from wasmkeep.tenant.keep_toml import FILE_NAME, MAX_BYTES, parse_configuration
 __all__ = ["MAIN", "Source", "read_source"]
 
 MAIN: Final = "main.wasm"
+MAIN_TEXT: Final = "main.wat"
 MAX_PROGRAM_BYTES: Final = 256 << 20
 """Largest program file, in bytes."""
 
@@ -39,12 +43,17 @@ def read_source(program: Path, configuration: Path | None = None) -> Source:
     :raises ConfigurationError: the configuration is wrong.
     """
     folder = program.is_dir()
-    file = program / MAIN if folder else program
+    file = _main(program) if folder else program
     data = _read(file, MAX_PROGRAM_BYTES, "program")
     if folder and configuration is None:
         configuration = program / FILE_NAME
     settings = Configuration() if configuration is None else _read_configuration(configuration)
     return Source(file.name, file, _to_binary(data, file), settings)
+
+
+def _main(folder: Path) -> Path:
+    binary, text = folder / MAIN, folder / MAIN_TEXT
+    return text if text.is_file() and not binary.exists() else binary
 
 
 def _read_configuration(path: Path) -> Configuration:
