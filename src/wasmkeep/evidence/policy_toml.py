@@ -83,10 +83,15 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _runtime(value: object) -> tuple[str, ...]:
-    entries = _names(value)
+    """Names and launch digests; what looks like a digest must be one."""
+    entries = _texts(value, "a list of names and launch digests")
+    if not entries:
+        raise _Wrong("at least one name or launch digest")
     for entry in entries:
         if _LONG_HEX.fullmatch(entry) and not is_digest(entry):
             raise _Wrong("launch digests of 96 lower-case hexadecimal digits")
+        if not is_digest(entry) and not _NAME.fullmatch(entry):
+            raise _Wrong('names such as "wasmkeep 0.1.0"')
     return entries
 
 

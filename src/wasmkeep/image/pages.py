@@ -56,7 +56,7 @@ class MachineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Whole pages at a guest-physical address. ``data`` is empty where contents are not given (zero, secrets)."""
+    """Whole pages at a guest-physical address. ``data`` is empty for zero and secrets pages."""
 
     gpa: int
     size: int
@@ -66,7 +66,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """``sha256`` is the image file's (32 bytes); ``regions`` in launch order; ``vmsa`` 4096 bytes, one vCPU."""
+    """``sha256`` of the image file (32 bytes); ``regions`` in launch order; ``vmsa`` of the one vCPU."""
 
     kind: MachineKind
     sha256: bytes

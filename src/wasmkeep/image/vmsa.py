@@ -60,10 +60,12 @@ class ImageHeader:
         """Read the first 64 bytes of an image; raises `InputError` ``image.malformed``."""
         if len(data) < HEADER_SIZE:
             raise malformed("no header", f"{HEADER_SIZE} bytes at the start of the image")
-        magic, *addresses, gdt_limit, idt_limit, tss_limit, reserved = _HEADER.unpack_from(data)
+        magic, *fields, reserved = _HEADER.unpack_from(data)
         if magic != _MAGIC or reserved:
             raise malformed(f"header {data[:8].hex()}", f"header {_MAGIC.hex()} and zero padding")
-        return cls(*addresses, gdt_limit, idt_limit, tss_limit)
+        entry, stack, cr3, gdt, idt, tss, *limits = fields
+        gdt_limit, idt_limit, tss_limit = limits
+        return cls(entry, stack, cr3, gdt, idt, tss, gdt_limit, idt_limit, tss_limit)
 
 
 def direct_entry(header: ImageHeader) -> bytes:

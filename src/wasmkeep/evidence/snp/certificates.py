@@ -1,15 +1,18 @@
 """AMD's certificates and revocation lists, read strictly; nothing here is trusted yet (KDS profile).
 
-All are X.509 v3, RSASSA-PSS with SHA-384, MGF1-SHA-384 and a salt of exactly 48 bytes. Authorities (ARK, ASK,
+All are X.509 v3, RSASSA-PSS with SHA-384, MGF1-SHA-384 and a salt of exactly 48 bytes, in AMD's encoding.
+Authorities (ARK, ASK,
 ASVK) have RSA-4096 keys; endorsement keys (VCEK, VLEK) are P-384 and carry AMD's own extensions, whose values
 `read_endorsement` decodes. Signatures are checked in `chain`.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -17,8 +20,7 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
@@ -52,6 +54,23 @@ _SECTION = "AMD 57230, VCEK certificate and KDS interface"
 _KNOWN_CRITICAL = frozenset({x509.OID_BASIC_CONSTRAINTS, x509.OID_KEY_USAGE})
 _KNOWN_CRL_EXTENSIONS = frozenset({x509.OID_AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER})
 _KNOWN_ENTRY_EXTENSIONS = frozenset({x509.OID_CRL_REASON, x509.OID_INVALIDITY_DATE})
+
+# AlgorithmIdentifier of RSASSA-PSS with SHA-384, MGF1-SHA-384 and a salt of 48 bytes (RFC 4055, 3.1). The
+# trailer field has its default; AMD's older certificates spell it out all the same. No other is AMD's.
+_SHA384 = bytes.fromhex("300d06096086480165030402020500")
+_PSS_PARAMETERS = (
+    b"\xa0\x0f"
+    + _SHA384
+    + bytes.fromhex("a11c301a06092a864886f70d010108")
+    + _SHA384
+    + bytes.fromhex("a203020130")
+)
+_PSS = bytes.fromhex("06092a864886f70d01010a")
+_ALGORITHMS = (
+    b"\x30\x41" + _PSS + b"\x30\x34" + _PSS_PARAMETERS,
+    b"\x30\x46" + _PSS + b"\x30\x39" + _PSS_PARAMETERS + bytes.fromhex("a303020101"),
+)
+_LIST = "revocation list"
 
 T = TypeVar("T")
 
@@ -105,6 +124,25 @@ class RevocationList:
     signed_part: bytes
 
 
+# Every real VCEK and VLEK has serial number 0, which RFC 5280 forbids: `cryptography` warns once on loading
+# and once on reading the serial, and says that it will refuse such certificates one day. This function is
+# the only place that knows. Plan for that day: read the TBSCertificate of endorsement keys here (nine fields
+# of fixed order, `cryptography.hazmat.asn1` or forty lines of DER); authorities and lists stay as they are.
+_SERIAL_ZERO_WARNING = "Parsed a serial number which wasn't positive"
+_warnings_lock = threading.Lock()
+
+
+@contextmanager
+def _library() -> Iterator[None]:
+    """Around every use of the library's parsers: whatever else it warns of here is an error, and so a
+    refusal (`_guard`). `catch_warnings` swaps process-wide state, hence the lock and the narrow filters."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.filterwarnings("error", module=re.escape(__name__))
+        warnings.filterwarnings("ignore", _SERIAL_ZERO_WARNING, CryptographyDeprecationWarning)
+        yield
+
+
+@_library()
 def load_authority(der: bytes, label: str) -> Authority:
     """Read an ARK, ASK or ASVK (the label names it in findings). Raises `Rejected`:
     ``snp.certificates.malformed``, ``snp.certificates.algorithm``, ``snp.certificates.profile``."""
@@ -120,6 +158,7 @@ def load_authority(der: bytes, label: str) -> Authority:
     return Authority(*_common(certificate, serial, label, der), key=key, spki_sha256=sha256(spki).digest())
 
 
+@_library()
 def load_endorsement(der: bytes, label: str) -> Endorsement:
     """Read a VCEK or VLEK. Raises `Rejected` as `load_authority` does."""
     certificate, serial = _load(der, label)
@@ -137,14 +176,15 @@ def load_endorsement(der: bytes, label: str) -> Endorsement:
     return Endorsement(*_common(certificate, serial, label, der), key=key, extensions=tuple(values))
 
 
+@_library()
 def load_crl(der: bytes) -> RevocationList:
     """Read a revocation list (CRL v2, complete, direct). Raises `Rejected` ``snp.crl.malformed`` or
     ``snp.crl.algorithm``."""
-    label = "revocation list"
+    label = _LIST
     if len(der) > MAX_CRL_SIZE:
         raise _crl_malformed(f"{len(der)} bytes", f"≤ {MAX_CRL_SIZE}")
     crl = _guard(label, lambda: x509.load_der_x509_crl(der))
-    _require_pss(crl, label)
+    _require_algorithm(der, crl.tbs_certlist_bytes, crl.signature, label)
     number: int | None = None
     for extension in _guard(label, lambda: crl.extensions):
         if extension.oid not in _KNOWN_CRL_EXTENSIONS:
@@ -177,26 +217,15 @@ def _revoked_serials(crl: x509.CertificateRevocationList) -> frozenset[int]:
     return frozenset(serials)
 
 
-# Every real VCEK and VLEK has serial number 0, which RFC 5280 forbids: `cryptography` warns once on loading
-# and once on reading the serial, and says that it will refuse such certificates one day. This function is
-# the only place that knows. Plan for that day: read the TBSCertificate of endorsement keys here (nine fields
-# of fixed order, `cryptography.hazmat.asn1` or forty lines of DER); authorities and lists stay as they are.
-# `catch_warnings` swaps process-wide state, hence the lock.
-_SERIAL_ZERO_WARNING = "Parsed a serial number which wasn't positive"
-_serial_zero_lock = threading.Lock()
-
-
 def _load(der: bytes, label: str) -> tuple[x509.Certificate, int]:
-    """A certificate and its serial number, without the library's warning about serial 0."""
+    """A certificate of the right version and algorithm, and its serial number."""
     if len(der) > MAX_CERTIFICATE_SIZE:
         raise _malformed(label, f"{len(der)} bytes", f"≤ {MAX_CERTIFICATE_SIZE}")
-    with _serial_zero_lock, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", _SERIAL_ZERO_WARNING, CryptographyDeprecationWarning)
-        certificate = _guard(label, lambda: x509.load_der_x509_certificate(der))
-        serial = _guard(label, lambda: certificate.serial_number)
+    certificate = _guard(label, lambda: x509.load_der_x509_certificate(der))
+    serial = _guard(label, lambda: certificate.serial_number)
     if certificate.version is not x509.Version.v3:
         raise _malformed(label, "X.509 v1", "X.509 v3")
-    _require_pss(certificate, label)
+    _require_algorithm(der, certificate.tbs_certificate_bytes, certificate.signature, label)
     return certificate, serial
 
 
@@ -232,19 +261,27 @@ def _require_authority(extensions: x509.Extensions, label: str) -> None:
         raise _profile(label, "key usage without certificate signing", "keyCertSign")
 
 
-def _require_pss(signed: x509.Certificate | x509.CertificateRevocationList, label: str) -> None:
-    """RSASSA-PSS with SHA-384. MGF1-SHA-384 and the salt of 48 are enforced where `chain` verifies."""
-    check_id = "snp.crl.algorithm" if isinstance(signed, x509.CertificateRevocationList) else None
-    parameters = _guard(label, lambda: signed.signature_algorithm_parameters)
-    digest = _guard(label, lambda: signed.signature_hash_algorithm)
-    if not isinstance(parameters, padding.PSS) or not isinstance(digest, hashes.SHA384):
-        raise _refused(
-            "algorithm",
-            f"the {label} is signed with another algorithm",
-            signed.signature_algorithm_oid.dotted_string,
-            "RSASSA-PSS with SHA-384",
-            check_id=check_id,
-        )
+def _require_algorithm(der: bytes, signed: bytes, signature: bytes, label: str) -> None:
+    """The whole is exactly: signed part, AMD's algorithm, signature, in DER. The algorithm outside the signed
+    part is not signed, so anything but the one inside would be a second encoding of the same certificate."""
+    bits = b"\x03\x82\x02\x01\x00" + signature
+    for algorithm in _ALGORITHMS:
+        if der == _sequence(signed + algorithm + bits) and algorithm in signed:
+            return
+    is_list = label == _LIST
+    raise _refused(
+        "algorithm",
+        f"the {label} is signed with another algorithm, or not encoded as AMD does",
+        "",
+        "RSASSA-PSS with RSA-4096, SHA-384, MGF1-SHA-384 and a salt of 48 bytes",
+        check_id="snp.crl.algorithm" if is_list else None,
+    )
+
+
+def _sequence(body: bytes) -> bytes:
+    """A DER SEQUENCE in the minimal long form; what is signed here never fits the short one."""
+    size = (len(body).bit_length() + 7) // 8
+    return bytes((0x30, 0x80 | size)) + len(body).to_bytes(size, "big") + body
 
 
 def _guard(label: str, read: Callable[[], T]) -> T:
@@ -258,8 +295,9 @@ def _guard(label: str, read: Callable[[], T]) -> T:
         x509.DuplicateExtension,
         x509.InvalidVersion,
         x509.UnsupportedGeneralNameType,
+        Warning,
     ) as error:
-        if label == "revocation list":
+        if label == _LIST:
             raise _crl_malformed(_one_line(error), "a DER certificate revocation list") from error
         raise _malformed(label, _one_line(error), "a DER certificate of AMD's profile") from error
 

@@ -1,0 +1,278 @@
+"""Policies from TOML: strict defaults, errors that name file and line, and a reference that is true."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wasmkeep.errors import ConfigurationError
+from wasmkeep.evidence import Policy
+from wasmkeep.evidence.policy import SnpPolicy
+from wasmkeep.evidence.policy_toml import KEYS
+from wasmkeep.evidence.roots import AMD_ROOTS, Root, format_pin, parse_pin
+from wasmkeep.evidence.snp import defaults
+from wasmkeep.evidence.snp.bits import GuestPolicyBit
+from wasmkeep.evidence.snp.products import MODEL_LINES
+from wasmkeep.evidence.snp.tcb import Tcb
+
+PIN = "sha256:" + "5f" * 32
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "policy.md"
+
+
+def read(text: str) -> Policy:
+    return Policy.from_toml(text, name="policy.toml")
+
+
+def test_an_empty_file_is_the_default_policy() -> None:
+    assert replace(read(""), name="default") == Policy.default()
+    assert read("").identifier == Policy.default().identifier
+
+
+def test_the_default_is_strict() -> None:
+    policy = Policy.default()
+    assert policy.platforms == ("snp",)
+    assert policy.runtime == ("wasmkeep 0.1.0",)
+    assert policy.cpu == ("x86-64-v3",)
+    assert policy.simulated is None
+    assert not policy.any_measurement
+    assert policy.revocation.required
+    snp = policy.snp
+    assert snp.generations == ("Genoa", "Turin")
+    assert snp.lifted_denials == ()
+    assert snp.signers == ("vcek",)
+    assert snp.guest_allow == GuestPolicyBit.SMT
+    assert (snp.maximum_vmpl, snp.minimum_report_version, snp.minimum_abi) == (0, 3, (1, 51))
+    assert snp.alias_check
+    assert not snp.provisional_firmware
+    assert not snp.masked_chip_id
+    assert not snp.unknown_platform_bits
+    assert set(snp.minimum_tcb) == {line.name for line in MODEL_LINES}
+
+
+def test_denied_generations_are_a_dated_table() -> None:
+    denied = {entry.name for entry in defaults.GENERATIONS if entry.denied}
+    assert denied == {"Naples", "Rome", "Milan"}
+    assert defaults.DATE.year >= 2026
+    assert defaults.generation("Genoa") == defaults.Generation("Genoa", has_snp=True)
+    assert defaults.generation("Zen") is None
+    assert read('[snp]\ngenerations = ["Milan", "Genoa"]').snp.lifted_denials == ("Milan",)
+
+
+def test_the_shortest_policy_for_a_simulated_host() -> None:
+    policy = read(
+        'platforms = ["snp"]\n'
+        'runtime   = ["wasmkeep 0.1.0"]        # or launch digests\n'
+        f'simulated = "{PIN}"          # never in a policy for real data\n'
+    )
+    assert policy.simulated == PIN
+    assert policy.roots == {
+        bytes.fromhex("5f" * 32): Root("a simulator's root", bytes.fromhex("5f" * 32), "", simulated=True)
+    }
+
+
+def test_every_key(every_key: str) -> None:
+    policy = read(every_key)
+    snp = policy.snp
+    assert policy.runtime_names == ("wasmkeep 0.1.0",)
+    assert policy.runtime_digests == (b"\xab" * 48,)
+    assert policy.cpu == ("x86-64-v3", "x86-64-v4")
+    assert (policy.revocation.required, policy.revocation.max_age_days) == (False, 30)
+    assert policy.any_measurement
+    assert snp.chips_allow == frozenset({b"\1" * 64, b"\2" * 8 + bytes(56)})
+    assert snp.chips_deny == frozenset({b"\3" * 64})
+    assert snp.guest_allow == GuestPolicyBit.SMT | GuestPolicyBit.DEBUG
+    assert snp.guest_require == GuestPolicyBit.SINGLE_SOCKET | GuestPolicyBit.CIPHERTEXT_HIDING_DRAM
+    assert snp.minimum_tcb["Genoa"] == Tcb(10, 0, 24, 90)
+    assert snp.minimum_tcb["Turin"] == replace(defaults.MINIMUM_TCB["Turin"], fmc=1)
+    assert snp.minimum_tcb["Bergamo"] == defaults.MINIMUM_TCB["Bergamo"]
+    assert (snp.minimum_abi, snp.maximum_vmpl, snp.minimum_guest_svn) == ((1, 55), 1, 2)
+    assert (snp.id_key_digests, snp.family_ids) == (frozenset({b"\4" * 48}), frozenset({b"\5" * 16}))
+    changed = [name for name in SnpPolicy.__slots__ if getattr(snp, name) != getattr(SnpPolicy(), name)]
+    assert sorted(changed) == sorted(SnpPolicy.__slots__), "the example leaves a key at its default"
+
+
+@pytest.fixture
+def every_key() -> str:
+    """A policy that sets every key to something else than its default."""
+    return f"""
+platforms = ["snp"]
+runtime = ["wasmkeep 0.1.0", "{"ab" * 48}"]
+cpu = ["x86-64-v3", "x86-64-v4"]
+simulated = "{PIN}"
+
+[revocation]
+required = false
+max_age_days = 30
+
+[unsafe]
+any_measurement = true
+
+[snp]
+generations = ["Milan"]
+signers = ["vcek", "vlek"]
+minimum_report_version = 5
+minimum_abi = "1.55"
+minimum_guest_svn = 2
+maximum_vmpl = 1
+provisional_firmware = true
+alias_check = false
+unknown_platform_bits = true
+masked_chip_id = true
+id_key_digests = ["{"04" * 48}"]
+author_key_digests = ["{"06" * 48}"]
+family_ids = ["{"05" * 16}"]
+image_ids = ["{"07" * 16}"]
+
+[snp.guest_policy]
+allow = ["smt", "debug"]
+require = ["single-socket", "ciphertext-hiding"]
+
+[snp.minimum_tcb.Genoa]
+bootloader = 10
+tee = 0
+snp = 24
+microcode = 90
+
+[snp.minimum_tcb]
+Turin.fmc = 1
+
+[snp.chips]
+allow = ["{"01" * 64}", "{"02" * 8}"]
+deny = ["{"03" * 64}"]
+""".replace("[snp.minimum_tcb]\nTurin.fmc = 1\n", "[snp.minimum_tcb.Turin]\nfmc = 1\n")
+
+
+ERRORS: dict[str, tuple[str, str, int, str]] = {
+    # name: (text, check, line, words in the message or its parts)
+    "mistyped key": ('platfroms = ["snp"]', "policy.unknown-key", 1, "did you mean 'platforms'"),
+    "mistyped key in a table": ("\n[snp]\nalias_chek = true", "policy.unknown-key", 3, "'alias_check'"),
+    "mistyped table": ("[revokation]\nrequired = true", "policy.unknown-key", 1, "'revocation'"),
+    "mistyped model line": ("[snp.minimum_tcb.Geona]\nsnp = 1", "policy.unknown-key", 1, "'Genoa'"),
+    "mistyped component": ("[snp.minimum_tcb.Genoa]\n\nfirmware = 1", "policy.unknown-key", 3, "microcode"),
+    "nothing like it": ("zzz = 1", "policy.unknown-key", 1, "docs/policy.md"),
+    "not TOML": ("platforms = [", "policy.syntax", 0, "not TOML"),
+    "too long": ("#" * 300_000, "policy.syntax", 0, "262144"),
+    "too deep": ("a = " + "[" * 5000, "policy.syntax", 0, ""),
+    "twice": ("cpu = []\ncpu = []", "policy.syntax", 0, "not TOML"),
+    "simulated true": ("simulated = true", "policy.simulated", 1, "never true or false"),
+    "simulated false": ("\nsimulated = false", "policy.simulated", 2, "never true or false"),
+    "simulated word": ('simulated = "yes"', "policy.simulated", 1, "sha256:"),
+    "simulated upper case": (f'simulated = "{PIN.upper()}"', "policy.simulated", 1, "sha256:"),
+    "simulated short": ('simulated = "sha256:5f"', "policy.simulated", 1, "64"),
+    "no platform": ("platforms = []", "policy.value", 1, "at least one"),
+    "unknown platform": ('platforms = ["tpm"]', "policy.platform", 1, "not one that wasmkeep knows"),
+    "platform to come": ('\nplatforms = ["snp", "tdx"]', "policy.platform", 2, "not supported yet"),
+    "platforms a string": ('platforms = "snp"', "policy.value", 1, "list"),
+    "platform twice": ('platforms = ["snp", "snp"]', "policy.value", 1, "once"),
+    "no runtime": ("runtime = []", "policy.value", 1, "at least one"),
+    "runtime digest cut": (f'runtime = ["{"ab" * 32}"]', "policy.value", 1, "96"),
+    "runtime digest upper case": (f'runtime = ["{"AB" * 48}"]', "policy.value", 1, "lower-case"),
+    "runtime control character": ('runtime = ["a\\u0007"]', "policy.value", 1, "wasmkeep 0.1.0"),
+    "unknown CPU level": ('cpu = ["x86-64-v1"]', "policy.value", 1, "x86-64-v3"),
+    "SEV-SNP on Naples": ('[snp]\ngenerations = ["Naples"]', "policy.value", 2, "Milan, Genoa, Turin"),
+    "no generation": ("[snp]\ngenerations = []", "policy.value", 2, "Milan, Genoa, Turin"),
+    "no signer": ('[snp]\nsigners = ["none"]', "policy.value", 2, "vcek, vlek"),
+    "ABI a number": ("[snp]\nminimum_abi = 1.51", "policy.value", 2, '"1.51"'),
+    "ABI too large": ('[snp]\nminimum_abi = "1.256"', "policy.value", 2, '"1.51"'),
+    "VMPL out of range": ("[snp]\nmaximum_vmpl = 4", "policy.value", 2, "0 to 3"),
+    "number is a flag": ("[snp]\nmaximum_vmpl = true", "policy.value", 2, "0 to 3"),
+    "flag is a number": ("[snp]\nalias_check = 1", "policy.value", 2, "true or false"),
+    "TCB out of range": ("[snp.minimum_tcb.Genoa]\nsnp = 256", "policy.value", 2, "255"),
+    "FMC on Genoa": ("[snp.minimum_tcb.Genoa]\nfmc = 1", "policy.value", 2, "no FMC"),
+    "chip cut": ('[snp.chips]\nallow = ["ab"]', "policy.value", 2, "128 or 16"),
+    "chip masked": (f'[snp.chips]\ndeny = ["{"00" * 64}"]', "policy.value", 2, "masked"),
+    "chip not hexadecimal": (f'[snp.chips]\nallow = ["{"zz" * 64}"]', "policy.value", 2, "hexadecimal"),
+    "unknown guest bit": ('[snp.guest_policy]\nallow = ["magic"]', "policy.value", 2, "migration-agent"),
+    "required is allowed": ('[snp.guest_policy]\nrequire = ["debug"]', "policy.value", 2, "single-socket"),
+    "a table is a value": ("snp = 3", "policy.value", 1, "[snp]"),
+    "a value is a table": ("[revocation.required]\nx = 1", "policy.value", 1, "true or false"),
+    "age zero": ("[revocation]\nmax_age_days = 0", "policy.value", 2, "1 to 3660"),
+    **{
+        f"{root.name} pinned as a simulator": (
+            f'simulated = "{root.pin}"',
+            "policy.simulated",
+            1,
+            "is a vendor's root",
+        )
+        for root in AMD_ROOTS.values()
+    },
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors(case: str) -> None:
+    text, check, line, words = ERRORS[case]
+    with pytest.raises(ConfigurationError) as caught:
+        read(text)
+    error = caught.value
+    assert (error.check, error.exit_code) == (check, 67)
+    assert error.message.startswith(f"policy.toml:{line}: " if line else "policy.toml: ")
+    assert words in str(error)
+
+
+def test_a_flag_chooses_among_what_a_policy_names() -> None:
+    assert Policy.default().narrowed("snp").platforms == ("snp",)
+    for kind in ("tdx", "nonsense"):
+        with pytest.raises(ConfigurationError) as caught:
+            Policy.default().narrowed(kind)
+        assert caught.value.check == "policy.platform"
+
+
+def test_a_pin_by_flag() -> None:
+    pinned = Policy.default().with_simulated(PIN)
+    assert pinned == Policy.default(simulated=PIN) == pinned.with_simulated(PIN)
+    for policy, pin in ((pinned, "sha256:" + "00" * 32), (Policy.default(), "true")):
+        with pytest.raises(ConfigurationError) as caught:
+            policy.with_simulated(pin)
+        assert caught.value.check == "policy.simulated"
+    vendor = next(iter(AMD_ROOTS.values())).pin
+    with pytest.raises(ConfigurationError):
+        Policy.default(simulated=vendor)
+
+
+def test_the_identifier_follows_what_decides() -> None:
+    one = Policy.default()
+    assert replace(one, name="other").identifier == one.identifier
+    others = [
+        replace(one, runtime=("x",)),
+        replace(one, any_measurement=True),
+        one.with_simulated(PIN),
+        replace(one, snp=SnpPolicy(chips_deny=frozenset({b"\1" * 64}))),
+        replace(one, snp=SnpPolicy(chips_allow=frozenset({b"\1" * 64}))),
+        read("[snp.minimum_tcb.Genoa]\nsnp = 24"),
+    ]
+    assert len({policy.identifier for policy in (one, *others)}) == len(others) + 1
+    chips = [bytes([value]) * 64 for value in range(9)]
+    orders = [SnpPolicy(chips_deny=frozenset(order)) for order in (chips, reversed(chips))]
+    assert len({replace(one, snp=snp).identifier for snp in orders}) == 1
+
+
+def test_pins() -> None:
+    assert parse_pin(format_pin(bytes(range(32)))) == bytes(range(32))
+    with pytest.raises(ValueError, match="32"):
+        format_pin(b"")
+
+
+def test_the_reference_lists_every_key_and_no_other() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([a-z_.<>A-Z]+)` \|", text, re.MULTILINE))
+    lines = "|".join(line.name for line in MODEL_LINES)
+    expected = {re.sub(rf"^snp\.minimum_tcb\.({lines})\.", "snp.minimum_tcb.<line>.", key) for key in KEYS}
+    assert documented == expected
+
+
+def test_the_examples_in_the_reference_are_policies() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", REFERENCE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) >= 3
+    for example in examples:
+        read(example.replace("sha256:…", PIN))
+
+
+def test_the_reference_states_the_defaults_of_this_release() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert f"{defaults.DATE:%Y-%m-%d}" in text
+    for line in MODEL_LINES:
+        assert f"| {line.name} | {defaults.MINIMUM_TCB[line.name]} |" in text

@@ -1,0 +1,127 @@
+"""What the result says to those who know wasmkeep, and in EAR's shape to those who do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+from tests.evidence import forge as make
+from tests.evidence.forge import AT, Forge
+from tests.evidence.test_verification import judge
+from tests.evidence.vectors import needs_vectors, plain, rows
+from wasmkeep.evidence import UNBOUND, AttestationResult, verify
+from wasmkeep.evidence.ear import EAR_PROFILE
+from wasmkeep.evidence.policy import SnpPolicy
+from wasmkeep.evidence.snp.bits import GuestPolicyBit
+
+STATUS = ("none", "affirming", "warning", "contraindicated")
+VECTOR = {
+    "instance-identity",
+    "configuration",
+    "executables",
+    "file-system",
+    "hardware",
+    "runtime-opaque",
+    "storage-opaque",
+    "sourced-data",
+}
+
+
+def appraisal(result: AttestationResult) -> dict[str, Any]:  # Any: JSON
+    """The one submodule's claims, through JSON."""
+    claims = json.loads(json.dumps(result.claims()))
+    assert claims["eat_profile"] == EAR_PROFILE
+    assert claims["iat"] == int(result.at.timestamp())
+    assert claims["ear_verifier_id"] == {"developer": "wasmkeep", "build": "wasmkeep 0.1.0"}
+    assert list(claims["submods"]) == ["snp"]
+    one: dict[str, Any] = claims["submods"]["snp"]
+    assert one["ear_status"] in STATUS
+    vector = one["ear_trustworthiness_vector"]
+    assert set(vector) <= VECTOR
+    assert all(-128 <= value <= 127 for value in vector.values())
+    worst = max(vector.values())
+    tier = "contraindicated" if worst >= 96 else "warning" if worst >= 32 else "affirming"
+    assert STATUS.index(one["ear_status"]) >= STATUS.index(tier)
+    assert one["ear_appraisal_policy_ids"] == [result.policy_id]
+    return one
+
+
+def test_a_simulated_machine_is_contraindicated_to_strangers(forge: Forge) -> None:
+    evidence = forge.evidence()
+    result = judge(evidence, forge.policy())
+    claims = appraisal(result)
+    assert claims["ear_status"] == "contraindicated"
+    assert claims["ear_trustworthiness_vector"]["hardware"] == 96
+    assert claims["ear_attester_claims"]["wasmkeep_simulated"] is True
+    assert claims["ear_verifier_claims"]["wasmkeep_root"] == forge.pin
+    digest = "sha256:" + sha256(evidence.report).hexdigest()
+    assert claims["ear_verifier_claims"]["wasmkeep_evidence_digest"] == digest
+    assert claims["ear_verifier_claims"]["wasmkeep_reference"] == "wasmkeep 0.1.0"
+
+
+@needs_vectors
+def test_real_hardware_of_a_sound_generation() -> None:
+    """Affirming only when it is bound, measured, and a revocation list was there."""
+    vector = rows()["snp/genoa-v3-vcek"]
+    result = verify(vector.evidence(), plain(), at=vector.at, binding=UNBOUND, reference_values={})
+    claims = appraisal(result)
+    assert claims["ear_status"] == "warning"
+    assert "executables" not in claims["ear_trustworthiness_vector"]
+    assert claims["ear_trustworthiness_vector"]["hardware"] == 32, "no revocation list"
+    sound = replace(result, bound=True, reference="wasmkeep 0.1.0", lost_protections=())
+    assert appraisal(sound)["ear_status"] == "affirming"
+
+
+@needs_vectors
+def test_a_denied_generation_is_a_warning() -> None:
+    vector = rows()["snp/milan-v2-abi-1.51-crl"]
+    result = verify(vector.evidence(), plain(), at=vector.at, binding=UNBOUND, reference_values={})
+    assert appraisal(result)["ear_trustworthiness_vector"]["hardware"] == 32
+    assert result.revocation == "CRL fresh, until 2023-05-09"
+
+
+def test_debug_is_visible_to_everyone(forge: Forge) -> None:
+    policy = forge.policy(snp=SnpPolicy(guest_allow=GuestPolicyBit.SMT | GuestPolicyBit.DEBUG))
+    result = judge(forge.evidence(make.report(policy=0xB0000)), policy)
+    assert "debug-allowed" in [entry.what for entry in result.lost_protections]
+    assert "no debug" not in result.policy_checks
+    vector = appraisal(result)["ear_trustworthiness_vector"]
+    assert (vector["configuration"], vector["runtime-opaque"]) == (32, 96)
+
+
+def test_every_exception_that_was_used_is_said(forge: Forge) -> None:
+    policy = forge.policy(
+        any_measurement=True,
+        snp=SnpPolicy(
+            guest_allow=GuestPolicyBit.SMT | GuestPolicyBit.MIGRATE_MA,
+            maximum_vmpl=3,
+            provisional_firmware=True,
+            alias_check=False,
+        ),
+    )
+    unsigned = make.report(policy=0x70000, vmpl=2, platform_info=1, measurement=bytes(48), committed_build=24)
+    result = judge(forge.evidence(unsigned), policy)
+    assert [entry.what for entry in result.lost_protections] == [
+        "simulated",
+        "migration-allowed",
+        "vmpl",
+        "any-measurement",
+        "provisional-firmware",
+        "no-alias-check",
+    ]
+    assert (result.reference, result.snp.provisional) == (None, True)
+    assert appraisal(result)["ear_trustworthiness_vector"]["configuration"] == 32
+
+
+def test_facts_of_firmware(forge: Forge) -> None:
+    result = judge(forge.evidence(), forge.policy())
+    facts = result.snp
+    assert (facts.signer, facts.model_line, facts.product_name) == ("VCEK", "Genoa", "Genoa")
+    assert facts.chip_id == make.CHIP_ID
+    assert not facts.reported_below_current
+    newer = replace(make.GENOA_TCB, snp=24).encode()
+    below = judge(forge.evidence(make.report(current_tcb=newer, committed_tcb=newer)), forge.policy())
+    assert below.snp.reported_below_current
+    assert result.at == AT
