@@ -14,7 +14,7 @@ const Program = program.Program;
 const Wasi = @import("../wasi.zig").Wasi;
 const expectEqual = std.testing.expectEqual;
 
-/// What each parameter is for: d descriptor, p path and its length (two parameters), v list of buffers, n their
+/// What each parameter is for: d descriptor, D one of a directory, p path and its length (two parameters), v list of buffers, n their
 /// count, a address, s size, r rights, o offset or time, l `lookupflags`, c `oflags`, f `fdflags`, t `fstflags`,
 /// w a clock or `whence`, x another small number.
 const calls = .{
@@ -31,20 +31,20 @@ const calls = .{
     .{ "fd_read", "dvna" },             .{ "fd_readdir", "dasoa" },
     .{ "fd_renumber", "dd" },           .{ "fd_seek", "dowa" },
     .{ "fd_sync", "d" },                .{ "fd_tell", "da" },
-    .{ "fd_write", "dvna" },            .{ "path_create_directory", "dp" },
-    .{ "path_filestat_get", "dlpa" },   .{ "path_filestat_set_times", "dlpoot" },
-    .{ "path_link", "dlpdp" },          .{ "path_open", "dlpcrrfa" },
-    .{ "path_readlink", "dpasa" },      .{ "path_remove_directory", "dp" },
-    .{ "path_rename", "dpdp" },         .{ "path_symlink", "pdp" },
-    .{ "path_unlink_file", "dp" },      .{ "poll_oneoff", "aana" },
+    .{ "fd_write", "dvna" },            .{ "path_create_directory", "Dp" },
+    .{ "path_filestat_get", "Dlpa" },   .{ "path_filestat_set_times", "Dlpoot" },
+    .{ "path_link", "DlpDp" },          .{ "path_open", "Dlpcrrfa" },
+    .{ "path_readlink", "Dpasa" },      .{ "path_remove_directory", "Dp" },
+    .{ "path_rename", "DpDp" },         .{ "path_symlink", "pDp" },
+    .{ "path_unlink_file", "Dp" },      .{ "poll_oneoff", "aana" },
     .{ "proc_raise", "x" },             .{ "random_get", "as" },
     .{ "sched_yield", "" },             .{ "sock_accept", "dxa" },
     .{ "sock_recv", "dvnxaa" },         .{ "sock_send", "dvnxa" },
     .{ "sock_shutdown", "dx" },
     // Again, because the others only matter when there is something to act on.
-            .{ "path_open", "dlpcrrfa" },
-    .{ "path_open", "dlpcrrfa" },       .{ "fd_write", "dvna" },
-    .{ "path_create_directory", "dp" },
+            .{ "path_open", "Dlpcrrfa" },
+    .{ "path_open", "Dlpcrrfa" },       .{ "fd_write", "dvna" },
+    .{ "path_create_directory", "Dp" },
 };
 
 /// The first `likely_paths` of these are used most.
@@ -100,7 +100,7 @@ const Fuzz = struct {
         const start = self.random.uintLessThan(u32, 16);
         if (self.random.uintLessThan(u8, 4) == 0) return 3;
         for (0..16) |i| {
-            const fd = (start + @as(u32, @intCast(i))) % 16;
+            const fd = (start + 16 - @as(u32, @intCast(i))) % 16;
             if (self.p.wasi.descriptors.table[fd].object != .closed) return fd;
         }
         return start;
@@ -115,6 +115,9 @@ const Fuzz = struct {
             'r' => to[0] = self.rights(),
             'd' => if (usual) {
                 to[0] = self.openDescriptor();
+            },
+            'D' => if (usual) {
+                to[0] = if (self.random.uintLessThan(u8, 4) > 0) 3 else self.openDescriptor();
             },
             'l' => if (usual) {
                 to[0] = self.random.uintLessThan(u32, 2);
