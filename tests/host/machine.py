@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import struct
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -185,7 +186,7 @@ class FakePlatform:
         if self.stalled:
             await asyncio.Event().wait()
         self.alive += 1
-        guest = FakeGuest(self, self.keep, memoryview(bytearray(WINDOW_SIZE)))
+        guest = FakeGuest(self, self.keep, memoryview(mmap.mmap(-1, WINDOW_SIZE)))
         self.launched.append(Launched(memory, tuple(regions), vmsa, policy, host_data, guest))
         return guest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,19 +35,23 @@ from wasmkeep.host.window import DATA_SIZE
 
 __all__ = ["Host", "create_app", "routes"]
 
+log = logging.getLogger("wasmkeep.host")
+
 _STATUS_SECONDS = 5.0
 """How old the platform's status may be that a new keep's answer quotes."""
 _MACHINE_SECONDS = 10.0
 _ENDORSEMENT_AGE = {Vcek: 86400, CertChain: 3600, Crl: 3600}
-_ENDORSEMENT_STATUS = {
-    "endorsements.product": 404,
-    "endorsements.name": 400,
-    "endorsements.chip_masked": 404,
-    "endorsements.missing": 404,
-    "endorsements.unknown": 404,
-    "endorsements.rate_limited": 429,
-    "endorsements.slow": 504,
+# What a tenant is told; the error itself may name the operator's files and addresses.
+_ENDORSEMENT_REFUSALS = {
+    "endorsements.product": (404, "there is no such processor generation"),
+    "endorsements.name": (400, "the name of the endorsement is malformed"),
+    "endorsements.chip_masked": (404, "a masked chip has no VCEK"),
+    "endorsements.missing": (404, "the host does not have this endorsement"),
+    "endorsements.unknown": (404, "the endorsement service does not know this"),
+    "endorsements.rate_limited": (429, "the endorsement service allows no more requests now"),
+    "endorsements.slow": (504, "the endorsement service is too slow"),
 }
+_ENDORSEMENT_FAILURE = (502, "the endorsement service failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def create_app(host: Host, *, names: Iterable[str]) -> ASGIApp:
         routes=routes(host),
         exception_handlers={Refused: _refused, HTTPException: _http_exception},
     )
-    return Gate(app, host.tokens, names=names, requests=host.limits.requests)
+    return Gate(app, host.tokens, names=names, limits=host.limits)
 
 
 def routes(host: Host) -> list[BaseRoute]:
@@ -240,12 +245,10 @@ class _Api:
             document = named()
             body = await self._host.endorsements.fetch(document)
         except WasmkeepError as error:
-            raise Refused(
-                _ENDORSEMENT_STATUS.get(error.check, 502),
-                error.check.replace(".", "_"),
-                error.message,
-                required=error.required,
-            ) from None
+            status, message = _ENDORSEMENT_REFUSALS.get(error.check, _ENDORSEMENT_FAILURE)
+            if status >= 500:
+                log.warning("endorsements: %s (%s)", error.message, error.found)
+            raise Refused(status, error.check.replace(".", "_"), message) from None
         headers = {"Cache-Control": f"private, max-age={_ENDORSEMENT_AGE[type(document)]}"}
         return Response(body, headers=headers, media_type=document.media_type)
 

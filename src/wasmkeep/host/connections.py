@@ -19,7 +19,9 @@ from websockets.frames import Frame
 
 from wasmkeep.host.settings import Limits
 
-__all__ = ["BoundedWebSocket", "bounded_http"]
+__all__ = ["ABORT", "BoundedWebSocket", "bounded_http"]
+
+ABORT = "wasmkeep.abort"
 
 _MAX_FRAGMENTS = 1024
 """Frames of one message."""
@@ -75,7 +77,11 @@ def bounded_http(limits: Limits) -> type[H11Protocol]:
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """A tenant's WebSocket."""
+    """A tenant's WebSocket. Its scope carries ``ABORT``: a call that cuts it off without a word."""
+
+    async def run_asgi(self) -> None:
+        cast(dict[str, object], self.scope)[ABORT] = self.transport.abort
+        await super().run_asgi()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= _MAX_FRAGMENTS:

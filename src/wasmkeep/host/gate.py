@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.host.replies import Refused
+from wasmkeep.host.settings import Limits
 from wasmkeep.host.tokens import Tokens
 
 __all__ = ["LOOPBACK_NAMES", "Gate", "owner_in"]
@@ -34,13 +35,14 @@ def owner_in(scope: Scope) -> str:
 
 
 class Gate:
-    """ASGI middleware in front of every route; at most ``requests`` HTTP requests are in work at once."""
+    """ASGI middleware in front of every route."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, *, names: Iterable[str], requests: int) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, *, names: Iterable[str], limits: Limits) -> None:
         self._app = app
+        self._header_bytes = limits.header_bytes
         self._tokens = tokens
         self._names = frozenset(name.lower() for name in names)
-        self._requests = requests
+        self._requests = limits.requests
         self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,6 +64,13 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
+        size = (
+            len(scope["path"])
+            + len(scope["query_string"])
+            + sum(len(name) + len(value) for name, value in headers)
+        )
+        if size > self._header_bytes:
+            raise Refused(431, "headers_too_large", "path and headers are too large")
         host = self._check_host(headers)
         self._check_origin(headers, scope, host)
         if scope["path"] not in _OPEN_PATHS:

@@ -44,9 +44,9 @@ class Inbox:
             self._arrived.clear()
         return message
 
-    async def wait(self, seconds: float) -> bytes | None:
-        """The oldest message, waiting that long for it; None where none came."""
-        if not self._messages and seconds > 0:
+    async def wait(self, seconds: float | None) -> bytes | None:
+        """The oldest message, waiting that long for it (None: as long as it takes); None where none came."""
+        if not self._messages and seconds != 0:
             try:
                 async with asyncio.timeout(seconds):
                     await self._arrived.wait()

@@ -19,6 +19,7 @@ from wasmkeep.host.launch_snp import launch
 from wasmkeep.host.machine import Guest, Platform
 from wasmkeep.host.settings import Limits
 from wasmkeep.host.tap import LaunchOrder, Tap
+from wasmkeep.host.watch import Watch
 from wasmkeep.host.window import (
     Exchange,
     GuestMessage,
@@ -34,7 +35,7 @@ __all__ = ["Channel", "Keep"]
 log = logging.getLogger("wasmkeep.host")
 
 CLOSE_SECONDS = 10.0
-"""How long telling the tenant, and then destroying the guest, may take."""
+"""How long destroying the guest may take."""
 _EMPTY_EXCHANGES = 64
 """Exchanges in a row that carry nothing before a keep is answered no faster than every ``_POLL_SECONDS``."""
 _POLL_SECONDS = 0.001
@@ -42,7 +43,7 @@ _NANOSECOND = 1e-9
 
 
 class Channel(Protocol):
-    """The way to a tenant. ``send`` waits while the tenant is slow; ``close`` works in any state."""
+    """The way to a tenant. ``send`` waits while the tenant is slow; ``close`` works in any state, soon."""
 
     async def send(self, message: bytes) -> None: ...
     async def close(self, ending: Ending) -> None: ...
@@ -70,6 +71,7 @@ class Keep:
         self._task: asyncio.Task[None] | None = None
         self._wanted_ending: Ending | None = None
         self._closing = False
+        self._watch = Watch(self.end)
 
     # What the daemon and the tenant's connection do.
 
@@ -117,36 +119,31 @@ class Keep:
 
     async def _live(self) -> None:
         ending = endings.INTERNAL
-        lifetime = asyncio.timeout(self._limits.lifetime_seconds)
+        lifetime = asyncio.get_running_loop().call_later(
+            self._limits.lifetime_seconds,
+            self.end,
+            endings.timed_out("the keep's lifetime is over", self._limits.lifetime_seconds),
+        )
         try:
-            async with lifetime:
-                ending = await self._relay(await self._launch())
+            ending = await self._relay(await self._launch())
         except EndKeep as end:
             ending = end.ending
         except (WasmkeepError, OSError) as error:
-            ending = self._failure(error, expired=lifetime.expired())
+            what = error.message if isinstance(error, WasmkeepError) else type(error).__name__
+            ending = endings.machine_failed(what)
         except asyncio.CancelledError:
             ending = self._wanted_ending or endings.HOST_STOPPING
         finally:
             self._closing = True
             self.ending = ending
+            lifetime.cancel()
+            self._watch.close()
             await self._close(ending)
-
-    def _failure(self, error: WasmkeepError | OSError, *, expired: bool) -> Ending:
-        if expired:
-            return endings.timed_out("the keep's lifetime is over", self._limits.lifetime_seconds)
-        return endings.machine_failed(
-            error.message if isinstance(error, WasmkeepError) else type(error).__name__
-        )
 
     async def _launch(self) -> Guest:
         order = self._tap.launch(self.identifier, self._order)
-        seconds = self._limits.boot_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                self._guest = guest = await launch(self._platform, order)
-        except TimeoutError:
-            raise EndKeep(endings.timed_out("the launch took too long", seconds)) from None
+        with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
+            self._guest = guest = await launch(self._platform, order)
         return guest
 
     async def _relay(self, guest: Guest) -> Ending:
@@ -154,10 +151,10 @@ class Keep:
         while True:
             await self._run(guest)
             match read_exit(guest.window):
-                case GuestMessage() as message:
-                    await self._pass_to_secure_processor(guest, message)
                 case Exchange() as exchange:
                     await self._exchange(guest, exchange)
+                case GuestMessage() as message:
+                    await self._pass_to_secure_processor(guest, message)
                 case Last(message):
                     await self._send(await self._joined(), message)
                     return endings.DONE
@@ -168,11 +165,8 @@ class Keep:
     async def _run(self, guest: Guest) -> None:
         seconds = self._limits.compute_seconds if self._booted else self._limits.boot_seconds
         self._tap.resuming(self.identifier, guest.window)
-        try:
-            async with asyncio.timeout(seconds):
-                stopped = await guest.run()
-        except TimeoutError:
-            raise EndKeep(endings.timed_out("the keep ran without an exit", seconds)) from None
+        with self._watch.limit(seconds, "the keep ran without an exit"):
+            stopped = await guest.run()
         self._tap.exited(self.identifier, guest.window)
         if stopped.kind != "vmgexit":
             where = "" if stopped.rip is None else f" at {stopped.rip:#x}"
@@ -186,25 +180,26 @@ class Keep:
         async def forward() -> int:
             return await guest.guest_request(message.request_gpa, message.response_gpa)
 
-        seconds = self._limits.stall_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                exitinfo2 = await self._tap.guest_message(self.identifier, guest.window, forward)
-        except TimeoutError:
-            raise EndKeep(endings.timed_out("the secure processor did not answer", seconds)) from None
+        with self._watch.limit(self._limits.stall_seconds, "the secure processor did not answer"):
+            exitinfo2 = await self._tap.guest_message(self.identifier, guest.window, forward)
         answer_guest_message(guest.window, exitinfo2)
 
     async def _exchange(self, guest: Guest, exchange: Exchange) -> None:
         self._booted = True
         channel = await self._joined()
         await self._send(channel, exchange.message)
-        answer = self._inbox.take() or await self._await_message(exchange)
-        deliver(guest.window, answer)
+        answer = self._inbox.take()
+        if answer is None:
+            answer = await self._await_message(exchange)
+        deliver(guest.window, answer or b"")
 
-    async def _await_message(self, exchange: Exchange) -> bytes:
-        """A message of the tenant's, or nothing where the keep's wait is over first."""
+    async def _await_message(self, exchange: Exchange) -> bytes | None:
+        """A message of the tenant's, or None where the keep's wait is over first."""
         idle = self._limits.idle_seconds
-        wait = idle if exchange.wait is None else exchange.wait * _NANOSECOND
+        wait = None if exchange.wait is None else exchange.wait * _NANOSECOND
+        if wait is None or wait >= idle:
+            with self._watch.limit(idle, "the keep waited for its tenant too long"):
+                return await self._inbox.wait(None)
         if exchange.message or wait >= _POLL_SECONDS:
             self._empty_exchanges = 0
         else:
@@ -212,20 +207,13 @@ class Keep:
             self._empty_exchanges += 1
             if self._empty_exchanges > _EMPTY_EXCHANGES:
                 wait = _POLL_SECONDS
-        answer = await self._inbox.wait(min(wait, idle))
-        if answer is None and wait >= idle:
-            raise EndKeep(endings.timed_out("the keep waited for its tenant too long", idle))
-        return answer or b""
+        return await self._inbox.wait(wait)
 
     async def _joined(self) -> Channel:
         """The tenant's connection, waited for once."""
         if self._channel is None:
-            seconds = self._limits.connect_seconds
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._attached.wait()
-            except TimeoutError:
-                raise EndKeep(endings.timed_out("no tenant connected", seconds)) from None
+            with self._watch.limit(self._limits.connect_seconds, "no tenant connected"):
+                await self._attached.wait()
         if self._channel is None:
             raise EndKeep(endings.INTERNAL)
         return self._channel
@@ -233,13 +221,9 @@ class Keep:
     async def _send(self, channel: Channel, message: bytes) -> None:
         if not message:
             return
-        seconds = self._limits.stall_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                for altered in await self._tap.to_tenant(self.identifier, message):
-                    await channel.send(altered)
-        except TimeoutError:
-            raise EndKeep(endings.timed_out("the tenant took no more output", seconds)) from None
+        with self._watch.limit(self._limits.stall_seconds, "the tenant took no more output"):
+            for altered in await self._tap.to_tenant(self.identifier, message):
+                await channel.send(altered)
 
     # Its end.
 
@@ -248,11 +232,7 @@ class Keep:
             log.warning("keep %s: %s", self.identifier, ending.reason)
         self._inbox.shut()
         if self._channel is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._channel.close(ending)
-            except TimeoutError:
-                log.warning("keep %s: its tenant could not be told", self.identifier)
+            await self._channel.close(ending)
         if self._guest is not None:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):

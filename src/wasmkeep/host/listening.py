@@ -35,8 +35,8 @@ class Listener:
     names: frozenset[str]
 
 
-def open_listener(listen: Listen) -> Listener:
-    """Bind as ``listen`` says.
+def open_listener(listen: Listen, *, stall_seconds: float) -> Listener:
+    """Bind as ``listen`` says. A peer that takes nothing of what it is sent for ``stall_seconds`` is cut off.
 
     Raises ``UsageError`` for an address elsewhere without TLS, ``InputError`` for a certificate or key that
     cannot be used, ``SystemFailure`` where the port is taken or not allowed.
@@ -57,7 +57,7 @@ def open_listener(listen: Listen) -> Listener:
         names.add(str(address))
     if listen.tls_cert is not None:
         names |= _certificate_names(listen.tls_cert)
-    bound = _bind(address, listen.port)
+    bound = _bind(address, listen.port, stall_seconds)
     port = bound.getsockname()[1]
     shown = f"[{address}]" if address.version == 6 else str(address)
     url = f"{'http' if tls is None else 'https'}://{shown}:{port}"
@@ -76,12 +76,16 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         ) from None
 
 
-def _bind(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> socket.socket:
+def _bind(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, stall_seconds: float
+) -> socket.socket:
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # The protocol is named, because asyncio turns Nagle's algorithm off only where it knows that this is TCP.
     bound = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # tcp(7); connections inherit it. Without it a peer that never reads holds its connection for ever.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(stall_seconds * 1000)))
         bound.bind((str(address), port))
         # Now, so that a port taken by somebody who listens is found here.
         bound.listen(BACKLOG)

@@ -216,6 +216,7 @@ def _render(operation: Operation) -> dict[str, object]:
     answers = dict(operation.answers)
     answers.setdefault(403, "Error")
     answers.setdefault(421, "Error")
+    answers.setdefault(431, "Error")
     if not operation.open:
         answers.setdefault(401, "Error")
     rendered: dict[str, object] = {
@@ -264,6 +265,7 @@ _DESCRIPTIONS = {
     421: "the Host header names another host",
     422: "this host cannot do that",
     429: "too many",
+    431: "path and headers are too large",
     502: "the endorsement service failed",
     503: "not now",
     504: "the endorsement service is too slow",

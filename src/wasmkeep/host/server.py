@@ -89,7 +89,7 @@ async def serving(
     host = Host(
         service.platform, service.images, keeps, service.endorsements, tokens, service.limits, service.tsc_khz
     )
-    listener = open_listener(listen or Listen())
+    listener = open_listener(listen or Listen(), stall_seconds=service.limits.stall_seconds)
     try:
         token_file = _leave_token(listener.port, own) if leave_token and listener.loopback else None
     except WasmkeepError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wasmkeep.host.connections import ABORT
 from wasmkeep.host.endings import EMPTY_MESSAGE, NOT_BINARY, TENANT_LEFT, Ending, EndKeep
 from wasmkeep.host.keep import Keep
 from wasmkeep.host.keeps import EndedKeep, Keeps, LivingKeep
@@ -14,6 +16,9 @@ from wasmkeep.host.replies import Refused
 __all__ = ["serve_session"]
 
 log = logging.getLogger("wasmkeep.host")
+
+_TELL_SECONDS = 0.5
+"""How long a tenant may take to hear of its keep's end."""
 
 
 class WebSocketChannel:
@@ -34,13 +39,17 @@ class WebSocketChannel:
             raise EndKeep(TENANT_LEFT) from None
 
     async def close(self, ending: Ending) -> None:
+        """Tell the tenant; where it takes too long to hear, cut it off."""
         if not self._open:
             return
         self._open = False
         try:
-            await self._socket.close(ending.code, ending.reason)
+            async with asyncio.timeout(_TELL_SECONDS):
+                await self._socket.close(ending.code, ending.reason)
         except WebSocketDisconnect:
             log.debug("a tenant left before its keep's end")
+        except TimeoutError:
+            self._socket.scope[ABORT]()
 
     def lost(self) -> None:
         """The tenant's end is closed: nothing can be sent any more."""
