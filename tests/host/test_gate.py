@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.host.daemon import REQUEST, Daemon, daemon, run, until
+from tests.host.daemon import NO_TLS, REQUEST, Daemon, daemon, run, until
 from tests.host.machine import OFFER, FakePlatform, endless_echo
 from wasmkeep.host.openapi import OPERATIONS
 from wasmkeep.host.tokens import TokenStore, new_token
@@ -33,7 +33,7 @@ BAD_TOKENS = {
 
 def stranger_to(host: Daemon) -> httpx.AsyncClient:
     """A client without a token."""
-    return httpx.AsyncClient(base_url=host.running.url, trust_env=False)
+    return httpx.AsyncClient(base_url=host.running.url, trust_env=False, verify=NO_TLS)
 
 
 @pytest.mark.parametrize("header", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
@@ -56,7 +56,7 @@ def test_a_token_in_the_url_is_no_token() -> None:
     async def scenario() -> None:
         async with (
             daemon() as host,
-            httpx.AsyncClient(base_url=host.running.url, trust_env=False) as stranger,
+            httpx.AsyncClient(base_url=host.running.url, trust_env=False, verify=NO_TLS) as stranger,
         ):
             for name in ("token", "access_token", "authorization"):
                 answer = await stranger.get("/v1/keeps", params={name: host.running.token})
@@ -69,7 +69,7 @@ def test_two_authorization_headers_are_none() -> None:
     async def scenario() -> None:
         async with (
             daemon() as host,
-            httpx.AsyncClient(base_url=host.running.url, trust_env=False) as stranger,
+            httpx.AsyncClient(base_url=host.running.url, trust_env=False, verify=NO_TLS) as stranger,
         ):
             valid = ("Authorization", f"Bearer {host.running.token}")
             answer = await stranger.get("/v1/keeps", headers=[valid, valid])
@@ -82,7 +82,7 @@ def test_health_is_open_and_says_what_this_is() -> None:
     async def scenario() -> None:
         async with (
             daemon() as host,
-            httpx.AsyncClient(base_url=host.running.url, trust_env=False) as stranger,
+            httpx.AsyncClient(base_url=host.running.url, trust_env=False, verify=NO_TLS) as stranger,
         ):
             answer = await stranger.get("/v1/health")
             assert answer.json() == {"status": "ok", "service": "wasmkeep", "version": "0.1.0"}
