@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from tests.machines import TestMachine, machine
+from tests.machines import BootedMachine, machine
 from wasmkeep.endorsements import FolderSource, Source
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.evidence.policy import Policy
@@ -27,7 +27,7 @@ from wasmkeep.tenant.request import DeploymentRequest
 from wasmkeep.tenant.streams import BytesInput, BytesOutput
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-LIMITS = Limits(compute_seconds=20, boot_seconds=20, stall_seconds=5, idle_seconds=20)
+LIMITS = Limits(compute_seconds=10, boot_seconds=10, stall_seconds=2, idle_seconds=2)
 TSC_KHZ = 2_500_000
 
 
@@ -84,7 +84,7 @@ def images_of(kind: MachineKind, elf: bytes | None = None) -> Images:
 async def lying_host(
     tap: Tap | None = None,
     *,
-    on: TestMachine | None = None,
+    on: BootedMachine | None = None,
     endorsements: Source | None = None,
     images: Images | None = None,
     limits: Limits = LIMITS,
@@ -135,7 +135,7 @@ class Attempt:
         return any(isinstance(event, events.EvidenceVerified) for event in self.events)
 
 
-def policy_for(hardware: TestMachine, **snp: object) -> Policy:
+def policy_for(hardware: BootedMachine, **snp: object) -> Policy:
     """The shipped policy with this machine pinned, and changes to its SNP part."""
     policy = Policy.default(simulated=hardware.root)
     return replace(policy, snp=replace(policy.snp, **snp))  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ async def attempt(
 def deploy_to_liar(
     tap: Tap | None = None,
     *,
-    on: TestMachine | None = None,
+    on: BootedMachine | None = None,
     policy: Policy | None = None,
     endorsements: Source | None = None,
     images: Images | None = None,
