@@ -1,0 +1,49 @@
+"""The peer: wasmtime as it comes, with its own precompiled module, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import wasmtime
+
+__all__ = ["Peer"]
+
+
+class Peer:
+    """A program in plain wasmtime: default settings, this computer's own CPU, WASI with arguments alone.
+
+    Every `run` is what a warm start is there: the precompiled module mapped from its file, a new store, a new
+    instance, the program to its end.
+    """
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        """Compiles. Raises OSError, WasmtimeError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._engine = wasmtime.Engine()
+        self._linker = wasmtime.Linker(self._engine)
+        self._linker.define_wasi()
+        self._name = program.name
+        self._compiled = folder / f"{program.name}.cwasm"
+        self._output = folder / f"{program.name}.out"
+        module = wasmtime.Module.from_file(self._engine, str(program))
+        self._compiled.write_bytes(module.serialize())
+
+    def run(self, *arguments: str) -> bytes:
+        """What the program wrote to its standard output. RuntimeError unless it exited with 0."""
+        module = wasmtime.Module.deserialize_file(self._engine, str(self._compiled))
+        wasi = wasmtime.WasiConfig()
+        wasi.argv = (self._name, *arguments)
+        wasi.stdout_file = str(self._output)
+        store = wasmtime.Store(self._engine)
+        store.set_wasi(wasi)
+        instance = self._linker.instantiate(store, module)
+        start = instance.exports(store)["_start"]
+        if not isinstance(start, wasmtime.Func):
+            raise RuntimeError("the program has no _start")
+        try:
+            start(store)
+        except wasmtime.ExitTrap as exited:
+            if exited.code != 0:
+                raise RuntimeError(f"the peer exited with {exited.code}") from exited
+        store.close()
+        return self._output.read_bytes()
