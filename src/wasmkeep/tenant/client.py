@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -36,6 +37,8 @@ MAX_ANSWER_SIZE = 1 << 20
 ANSWER_TIMEOUT = 20.0
 REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
+# The library's own log would hold the Authorization header; this one belongs to no hierarchy and keeps nothing.
+_SILENT = logging.Logger("wasmkeep.tenant.websocket", logging.CRITICAL + 1)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CLOSE_REASONS = {
     4001: "the keep refused to go on",
@@ -229,6 +232,7 @@ class HostClient:
                 ping_interval=None,
                 proxy=None,
                 ssl=self._tls,
+                logger=_SILENT,
             )
         except TimeoutError:
             raise self._silent() from None
