@@ -37,7 +37,7 @@ MAX_ANSWER_SIZE = 1 << 20
 ANSWER_TIMEOUT = 20.0
 REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
-# The library's own log would hold the Authorization header; this one belongs to no hierarchy and keeps nothing.
+# The library's own log would hold the Authorization header; this one has no parent and keeps nothing.
 _SILENT = logging.Logger("wasmkeep.tenant.websocket", logging.CRITICAL + 1)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CLOSE_REASONS = {
