@@ -42,7 +42,8 @@ def read_source(program: Path, configuration: Path | None = None) -> Source:
     :raises ProgramError: text format that does not parse.
     :raises ConfigurationError: the configuration is wrong.
     """
-    folder = program.is_dir()
+    # os.path, unlike pathlib, calls a path that cannot exist no folder instead of raising.
+    folder = os.path.isdir(program)
     file = _main(program) if folder else program
     data = _read(file, MAX_PROGRAM_BYTES, "program")
     if folder and configuration is None:
@@ -53,7 +54,7 @@ def read_source(program: Path, configuration: Path | None = None) -> Source:
 
 def _main(folder: Path) -> Path:
     binary, text = folder / MAIN, folder / MAIN_TEXT
-    return text if text.is_file() and not binary.exists() else binary
+    return text if os.path.isfile(text) and not os.path.lexists(binary) else binary
 
 
 def _read_configuration(path: Path) -> Configuration:
@@ -83,7 +84,7 @@ def _to_binary(data: bytes, file: Path) -> bytes:
 def _read(path: Path, most: int, what: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, what, error) from error
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -100,8 +101,9 @@ def _read(path: Path, most: int, what: str) -> bytes:
             raise _unreadable(path, what, error) from error
 
 
-def _unreadable(path: Path, what: str, error: OSError) -> InputError:
-    reason = os.strerror(error.errno).lower() if error.errno else "it cannot be read"
+def _unreadable(path: Path, what: str, error: OSError | ValueError) -> InputError:
+    number = error.errno if isinstance(error, OSError) else None
+    reason = os.strerror(number).lower() if number else "it is no path"
     return InputError(
         f"{what}.file",
         f"the {what} cannot be read: {reason}",

@@ -92,8 +92,9 @@ def _too_many(required: str) -> InputError:
     )
 
 
-def _unreadable(name: bytes, error: OSError) -> InputError:
-    reason = os.strerror(error.errno) if error.errno else "it cannot be read"
+def _unreadable(name: bytes, error: OSError | ValueError) -> InputError:
+    number = error.errno if isinstance(error, OSError) else None
+    reason = os.strerror(number) if number else "it is no path"
     return InputError(
         "files.unreadable",
         f"a file to deliver cannot be read: {reason.lower()}",
@@ -110,7 +111,7 @@ def _read_tree(tree: LocalTree, collected: _Collected) -> None:
         try:
             # The user named this path, so links in it are theirs to follow.
             root = os.open(local, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _unreadable(local, error) from error
         stack.callback(os.close, root)
         status = os.fstat(root)
