@@ -73,6 +73,7 @@ def create_app(host: Host, *, names: Iterable[str]) -> ASGIApp:
         routes=routes(host),
         exception_handlers={Refused: _refused, HTTPException: _http_exception},
     )
+    app.router.redirect_slashes = False
     return Gate(app, host.tokens, names=names, limits=host.limits)
 
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 __all__ = ["EscapingFormatter", "journal", "silence"]
 
-_LOGGERS = ("wasmkeep.host", "uvicorn.error")
+_LOGGERS = ("wasmkeep.host", "uvicorn.error", "asyncio")
 
 
 class EscapingFormatter(logging.Formatter):

@@ -1,16 +1,11 @@
-"""The daemon: a machine, its images and its limits, served on a socket until it is told to stop.
-
-``serving`` is the daemon inside another program's event loop (tests, ``wasmkeep run``); ``serve`` is the
-daemon as a process of its own, ended by SIGINT or SIGTERM.
-"""
+"""The daemon: a machine, its images and its limits, served on a socket for as long as a block lasts."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+import resource
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +19,7 @@ from wasmkeep.errors import WasmkeepError
 from wasmkeep.host.app import Host, create_app
 from wasmkeep.host.connections import BoundedWebSocket, bounded_http
 from wasmkeep.host.images import Images
-from wasmkeep.host.journal import journal, silence
+from wasmkeep.host.journal import silence
 from wasmkeep.host.keeps import Keeps
 from wasmkeep.host.listening import BACKLOG, Listener, open_listener
 from wasmkeep.host.machine import Platform
@@ -34,7 +29,7 @@ from wasmkeep.host.tap import PASS_THROUGH, Tap
 from wasmkeep.host.tokens import Tokens, TokenStore, new_token, runtime_token_path
 from wasmkeep.host.window import DATA_SIZE
 
-__all__ = ["Running", "Service", "serve", "serving"]
+__all__ = ["Running", "Service", "serving"]
 
 log = logging.getLogger("wasmkeep.host")
 
@@ -42,7 +37,9 @@ _SWEEP_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _TLS_HANDSHAKE_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 75
-_PING_SECONDS = 20.0
+_PING_SECONDS = 30.0
+_DESCRIPTORS_A_KEEP = 4
+_DESCRIPTORS_BESIDE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +80,7 @@ async def serving(
     Raises what ``open_listener`` raises, and ``SystemFailure`` where the token cannot be left.
     """
     silence()
+    _allow_descriptors(service.limits)
     own = new_token()
     keeps = Keeps(service.platform, service.limits, tap=service.tap)
     tokens = Tokens(service.tokens, own=own)
@@ -106,22 +104,6 @@ async def serving(
             token_file.unlink(missing_ok=True)
 
 
-async def serve(service: Service, listen: Listen, *, announce: Callable[[Running], None]) -> None:
-    """Serve until SIGINT or SIGTERM; the log goes to stderr. ``announce`` is called once it listens."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        with journal(sys.stderr):
-            async with serving(service, listen, leave_token=True) as running:
-                announce(running)
-                await stop.wait()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
 @asynccontextmanager
 async def _accepting(app: ASGIApp, listener: Listener, limits: Limits, keeps: Keeps) -> AsyncIterator[None]:
     """uvicorn's protocols on our socket: its ``Server`` takes the process's signals, and stops slowly."""
@@ -133,7 +115,7 @@ async def _accepting(app: ASGIApp, listener: Listener, limits: Limits, keeps: Ke
         ws_max_size=DATA_SIZE,
         ws_per_message_deflate=False,
         ws_ping_interval=_PING_SECONDS,
-        ws_ping_timeout=_PING_SECONDS,
+        ws_ping_timeout=limits.stall_seconds,
         loop="asyncio",
         lifespan="off",
         interface="asgi3",
@@ -188,6 +170,16 @@ async def _sweep(host: Host) -> None:
                     break
                 if not valid:
                     host.keeps.end_of_owner(owner)
+
+
+def _allow_descriptors(limits: Limits) -> None:
+    """Let this process open as many files as its limits may need, where the system allows it."""
+    needed = limits.connections + _DESCRIPTORS_A_KEEP * limits.keeps + _DESCRIPTORS_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _leave_token(port: int, token: str) -> Path:
