@@ -191,7 +191,7 @@ def test_env_takes_a_value_from_here_or_from_the_line(monkeypatch: pytest.Monkey
 def test_dir_names_a_tree_and_a_place(tmp_path: object) -> None:
     trees = flags.directories([f"{tmp_path}:data", f"{tmp_path}:/work/in:rw"])
     assert [(str(tree.local), tree.guest, tree.writable) for tree in trees] == [
-        (str(tmp_path), "data", False),
+        (str(tmp_path), "/data", False),
         (str(tmp_path), "/work/in", True),
     ]
     for wrong in (f"{tmp_path}", f"{tmp_path}:", f"{tmp_path}:/", ":data", ":rw"):

@@ -139,7 +139,9 @@ def directories(items: list[str]) -> tuple[DeliveredDirectory, ...]:
             )
         if not Path(local).is_dir():
             raise InputError("input.directory", f"--dir: there is no directory {local}")
-        trees.append(DeliveredDirectory(Path(local), guest, writable))
+        trees.append(
+            DeliveredDirectory(Path(local), guest if guest.startswith("/") else f"/{guest}", writable)
+        )
     return tuple(trees)
 
 

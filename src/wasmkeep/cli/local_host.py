@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasmkeep.cli.children import child
+from wasmkeep.cli.folders import private_folder
 from wasmkeep.cli.progress import progress
 from wasmkeep.cli.screens import cpu_note, simulated_banner
 from wasmkeep.errors import SystemFailure, WasmkeepError
@@ -57,12 +55,11 @@ async def local_host(
 
     Where ``meanwhile`` fails first there is no use for a host, and its error is raised.
     """
-    folder = Path(tempfile.mkdtemp(prefix="wasmkeep-run-"))  # mode 0700
-    command = [sys.executable, "-m", "wasmkeep.cli", "host", "serve", "--json", "--private", str(folder)]
-    command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
-    if options.cpu:
-        command += ["--cpu", options.cpu]
-    try:
+    with private_folder() as folder:
+        command = [sys.executable, "-m", "wasmkeep.cli", "host", "serve", "--json", "--private", str(folder)]
+        command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
+        if options.cpu:
+            command += ["--cpu", options.cpu]
         async with child(command, name="the local host", lines_on="stderr") as process:
             with progress(
                 console, "starting", "starting", "a simulated machine; a new one makes its keys, this once"
@@ -72,8 +69,6 @@ async def local_host(
             note = cpu_note(said["cpu"], said["cpu_reason"])
             console.show(simulated_banner((note,)))
             yield LocalHost(process, url=said["url"], token=said["token"], root=said["root"])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _unless_failed(work: Coroutine[Any, Any, T], watched: asyncio.Task[Any]) -> T:

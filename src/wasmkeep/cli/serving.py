@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli.console import Block
+from wasmkeep.cli.folders import private_folder
 from wasmkeep.cli.machine import Machine, MachineSettings, booted, parse_simulated
 from wasmkeep.cli.screens import TEE_NAMES, cpu_note, simulated_banner
 from wasmkeep.errors import UsageError
@@ -111,23 +110,32 @@ async def _boot_and_serve(
     settings: MachineSettings, listen: Listen, limits: Limits, console: Console, private: Path | None
 ) -> None:
     """Serve until cancelled; then every keep is ended, and the machine. Raises where the machine ends."""
-    folder = Path(tempfile.mkdtemp(prefix="wasmkeep-", dir=private))  # mode 0700
-    try:
+    # `run` removes its folder itself, also when this process is killed.
+    with private_folder() if private is None else nullcontext(private) as folder:
         booting = booted(settings, folder / "machine", console, meanwhile=_import_host)
         async with booting as machine, _platform(machine) as platform:
-            from wasmkeep.host.journal import journal
-            from wasmkeep.host.server import serving
+            await _serve_machine(machine, platform, listen, limits, console, private)
 
-            description = platform.description
-            console.show(simulated_banner((cpu_note(description.cpu, description.cpu_reason),)))
-            _announce_platform(description, console)
-            service = _service(platform, limits, private)
-            async with serving(service, listen, leave_token=private is None) as running:
-                _announce_listening(running, console, private)
-                with nullcontext() if console.json and private is None else journal(sys.stderr):
-                    raise machine.process.failure(await machine.process.wait())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+async def _serve_machine(
+    machine: Machine,
+    platform: Platform,
+    listen: Listen,
+    limits: Limits,
+    console: Console,
+    private: Path | None,
+) -> None:
+    from wasmkeep.host.journal import journal
+    from wasmkeep.host.server import serving
+
+    description = platform.description
+    console.show(simulated_banner((cpu_note(description.cpu, description.cpu_reason),)))
+    _announce_platform(description, console)
+    service = _service(platform, limits, private)
+    async with serving(service, listen, leave_token=private is None) as running:
+        _announce_listening(running, console, private)
+        with nullcontext() if console.json and private is None else journal(sys.stderr):
+            raise machine.process.failure(await machine.process.wait())
 
 
 def _import_host() -> None:
