@@ -19,7 +19,7 @@ HAS_KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 @dataclass(frozen=True)
-class TestMachine:
+class BootedMachine:
     """A machine that runs. ``root`` is its pin; ``kds`` its folder of endorsements."""
 
     socket: str
@@ -32,7 +32,7 @@ class TestMachine:
 
 
 @cache
-def machine(*options: str, name: str = "tests", product: str = "genoa", cpu: str = "auto") -> TestMachine:
+def machine(*options: str, name: str = "tests", product: str = "genoa", cpu: str = "auto") -> BootedMachine:
     """The machine with these further options of ``python -m wasmkeep.simulator``; ended with the tests."""
     folder = tempfile.mkdtemp(prefix="wasmkeep-test-")
     command = [sys.executable, "-m", "wasmkeep.simulator", "--machine", name, "--product", product]
@@ -42,7 +42,7 @@ def machine(*options: str, name: str = "tests", product: str = "genoa", cpu: str
     if process.stdout is None:
         raise RuntimeError("a process without its pipe")
     ready = json.loads(process.stdout.readline())
-    return TestMachine(
+    return BootedMachine(
         socket=ready["socket"],
         root=ready["root"],
         kds=Path(ready["kds"]),
