@@ -1,4 +1,4 @@
-"""Running a program part without a keep: the loader in `bare_loader.c`, built once, and programs compiled once."""
+"""Running a program part without a keep: `bare_loader.c`, built once, and programs compiled once."""
 
 from __future__ import annotations
 

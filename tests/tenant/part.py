@@ -1,4 +1,4 @@
-"""Reading a program part back, straight from docs/protocol.md section 4: the bounds a keep enforces, asserted."""
+"""Reading a program part back from docs/protocol.md section 4: the bounds a keep enforces, asserted."""
 
 from __future__ import annotations
 

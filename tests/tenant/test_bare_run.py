@@ -39,7 +39,8 @@ FEATURES = {
            (call $out (i32.add (i32.load8_u (i32.const 30)) (i32.load8_u (i32.const 31))))""",
     ),
     "passive data": (
-        '(memory (export "memory") 1) (data $a "\\01\\02\\03") (data (i32.const 8) "\\ff") (data $b "\\04\\05")',
+        """(memory (export "memory") 1) (data $a "\\01\\02\\03") (data (i32.const 8) "\\ff")
+           (data $b "\\04\\05")""",
         """(memory.init $b (i32.const 0) (i32.const 1) (i32.const 1))
            (memory.init $a (i32.const 1) (i32.const 0) (i32.const 3))
            (data.drop $a) (data.drop $b) (memory.init $a (i32.const 0) (i32.const 0) (i32.const 0))
@@ -52,20 +53,24 @@ FEATURES = {
         """(global.set $a (i32.add (global.get $a) (i32.wrap_i64 (global.get $b))))
            (global.set $d (i32x4.add (global.get $d) (global.get $d)))
            (call $out (i32.add (i32.add (global.get $a) (i32x4.extract_lane 3 (global.get $d)))
-             (i32.add (global.get $f) (i32.add (i32.trunc_f64_s (global.get $c)) (i32.trunc_f32_s (global.get $e))))))""",
+             (i32.add (global.get $f)
+               (i32.add (i32.trunc_f64_s (global.get $c)) (i32.trunc_f32_s (global.get $e))))))""",
     ),
     "call_indirect": (
         """(memory (export "memory") 1) (type $t (func (result i32))) (type $t2 (func (result i32)))
            (table 3 funcref) (elem (i32.const 1) $one $two)
            (func $one (type $t2) (i32.const 1)) (func $two (type $t) (i32.const 20))""",
-        """(call $out (i32.add (call_indirect (type $t) (i32.const 1)) (call_indirect (type $t2) (i32.const 2))))""",
+        """(call $out
+             (i32.add (call_indirect (type $t) (i32.const 1)) (call_indirect (type $t2) (i32.const 2))))""",
     ),
     "imported function in a table": (
-        '(memory (export "memory") 1) (type $e (func (param i32))) (table 1 funcref) (elem (i32.const 0) $exit)',
+        """(memory (export "memory") 1) (type $e (func (param i32)))
+           (table 1 funcref) (elem (i32.const 0) $exit)""",
         "(call_indirect (type $e) (i32.const 33) (i32.const 0))",
     ),
     "several tables": (
-        """(memory (export "memory") 1) (type $t (func (result i32))) (table $a 2 funcref) (table $b 2 funcref)
+        """(memory (export "memory") 1) (type $t (func (result i32))) (table $a 2 funcref)
+           (table $b 2 funcref)
            (elem (table $a) (i32.const 0) func $one) (elem (table $b) (i32.const 1) func $two)
            (func $one (result i32) (i32.const 1)) (func $two (result i32) (i32.const 2))""",
         """(call $out (i32.add (call_indirect $a (type $t) (i32.const 0))
@@ -99,7 +104,8 @@ FEATURES = {
            (call $out (call_indirect $t (type $t) (i32.const 0)))""",
     ),
     "start function": (
-        """(memory (export "memory") 1) (type $t (func (result i32))) (data (i32.const 4) "\\05") (data $p "\\06")
+        """(memory (export "memory") 1) (type $t (func (result i32))) (data (i32.const 4) "\\05")
+           (data $p "\\06")
            (table $t 3 funcref) (elem (i32.const 0) $f) (elem $e func $f)
            (elem (table $t) (i32.const 2) funcref (ref.func $f))
            (global $g (mut i32) (i32.add (i32.const 1) (i32.const 2))) (global $r funcref (ref.func $f))
@@ -109,28 +115,34 @@ FEATURES = {
         """(memory.init $p (i32.const 4) (i32.const 0) (i32.const 1))
            (table.init $t $e (i32.const 1) (i32.const 0) (i32.const 1))
            (call $out (i32.add (i32.add (global.get $g) (i32.load8_u (i32.const 4)))
-             (i32.add (call_indirect $t (type $t) (i32.const 1)) (call_indirect $t (type $t) (i32.const 2)))))""",
+             (i32.add (call_indirect $t (type $t) (i32.const 1))
+               (call_indirect $t (type $t) (i32.const 2)))))""",
     ),
     "tail calls": (
         """(memory (export "memory") 1)
            (func $count (param i32 i32) (result i32)
              (if (result i32) (local.get 0)
-               (then (return_call $count (i32.sub (local.get 0) (i32.const 1)) (i32.add (local.get 1) (i32.const 1))))
+               (then
+                 (return_call $count
+                   (i32.sub (local.get 0) (i32.const 1)) (i32.add (local.get 1) (i32.const 1))))
                (else (local.get 1))))""",
         "(call $out (i32.rem_u (call $count (i32.const 5000000) (i32.const 0)) (i32.const 251)))",
     ),
     "multiple values": (
         '(memory (export "memory") 1) (func $two (result i32 i64) (i32.const 3) (i64.const 4))',
-        "(local $l i64) (call $two) (local.set $l) (call $out (i32.mul (i32.const 5) (i32.wrap_i64 (local.get $l)))) drop",
+        """(local $l i64) (call $two) (local.set $l)
+           (call $out (i32.mul (i32.const 5) (i32.wrap_i64 (local.get $l)))) drop""",
     ),
     "simd": (
         '(memory (export "memory") 1)',
-        """(call $out (i16x8.extract_lane_u 2 (i16x8.mul (i16x8.splat (i32.const 6)) (v128.const i16x8 1 2 3 4 5 6 7 8))))""",
+        """(call $out (i16x8.extract_lane_u 2
+             (i16x8.mul (i16x8.splat (i32.const 6)) (v128.const i16x8 1 2 3 4 5 6 7 8))))""",
     ),
     "relaxed simd": (
         '(memory (export "memory") 1)',
         """(call $out (i32.trunc_f32_s (f32x4.extract_lane 1
-             (f32x4.relaxed_madd (f32x4.splat (f32.const 3)) (f32x4.splat (f32.const 4)) (f32x4.splat (f32.const 5))))))""",
+             (f32x4.relaxed_madd
+               (f32x4.splat (f32.const 3)) (f32x4.splat (f32.const 4)) (f32x4.splat (f32.const 5))))))""",
     ),
     "sign extension and saturation": (
         '(memory (export "memory") 1)',
@@ -138,7 +150,8 @@ FEATURES = {
              (i32.trunc_sat_f64_u (f64.const -5))))""",
     ),
     "duplicate types": (
-        """(type $a (func (param i32) (result i32))) (type $b (func (param i64))) (type $c (func (param i32) (result i32)))
+        """(type $a (func (param i32) (result i32))) (type $b (func (param i64)))
+           (type $c (func (param i32) (result i32)))
            (type $d (func)) (memory (export "memory") 1) (table 1 funcref) (elem (i32.const 0) $f)
            (func $f (type $c) (i32.add (local.get 0) (i32.const 1)))""",
         "(call $out (call_indirect (type $a) (i32.const 8) (i32.const 0)))",
@@ -196,7 +209,8 @@ TRAPS = {
     "remainder by zero": "(drop (i64.rem_u (i64.const 7) (i64.load (i32.const 0))))",
     "overflow": "(drop (i32.div_s (i32.const 0x80000000) (i32.sub (i32.load (i32.const 0)) (i32.const 1))))",
     "unreachable": "unreachable",
-    "not a number": "(drop (i32.trunc_f64_s (f64.div (f64.convert_i32_u (i32.load (i32.const 0))) (f64.const 0))))",
+    "not a number": """(drop (i32.trunc_f64_s
+      (f64.div (f64.convert_i32_u (i32.load (i32.const 0))) (f64.const 0))))""",
     "too large a float": "(drop (i32.trunc_f64_s (f64.const 1e30)))",
     "recursion": "(call $recurse (i32.const 1))",
     "null function": "(call_indirect (type $t) (i32.const 1))",

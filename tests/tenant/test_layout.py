@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import pytest
 
@@ -17,6 +18,7 @@ from wasmkeep.tenant.instance import STACK_LIMIT
 from wasmkeep.tenant.module import parse
 from wasmkeep.tenant.program import (
     MAX_RUNS,
+    WINDOW_START,
     Fixed,
     Protection,
     Relocation,
@@ -42,12 +44,12 @@ def test_segments_are_apart() -> None:
     program = compiled(_module(*FEATURES["passive data"]))
     segments = parts.read(program.part).segments
     assert [x.protection for x in segments] == [3, 1, 2]
-    for one, next_ in zip(segments, segments[1:], strict=False):
+    for one, next_ in itertools.pairwise(segments):
         assert next_.address - (one.address + one.memory_size) >= 64 << 10
 
 
 def test_a_text_that_fills_its_block_still_leaves_a_gap() -> None:
-    end = layout.WINDOW_START + (2 << 20)
+    end = WINDOW_START + (2 << 20)
     assert layout._next_segment(end - 1) == end + (2 << 20)
     assert layout._next_segment(end - (64 << 10)) == end
 
@@ -92,7 +94,8 @@ def test_maximum_of_memory() -> None:
 
 def test_neighbouring_data_become_one_run_and_order_is_kept() -> None:
     fields = """(memory (export "memory") 1) (data (i32.const 0) "abc") (data (i32.const 3) "def")
-      (data (i32.const 10) "ghi") (data (i32.const 1000) "far") (data (i32.const 2) "OVER") (data (i32.const 5) "")"""
+      (data (i32.const 10) "ghi") (data (i32.const 1000) "far") (data (i32.const 2) "OVER")
+      (data (i32.const 5) "")"""
     runs = parts.read(compiled(_module(fields, "")).part).runs
     assert runs == [(0, b"abcdef\0\0\0\0ghi"), (1000, b"far"), (2, b"OVER")]
 

@@ -114,10 +114,8 @@ PATHS = {
 
 @pytest.mark.parametrize("case", PATHS)
 def test_paths_a_keep_refuses(case: str) -> None:
-    folders = []
     parts = PATHS[case].split(b"/")
-    for depth in range(1, len(parts)):
-        folders.append(DeliveredFile(b"/".join(parts[:depth]), True, False, 0))
+    folders = [DeliveredFile(b"/".join(parts[:depth]), True, False, 0) for depth in range(1, len(parts))]
     with pytest.raises(InputError):
         _encode(replace(DELIVERY, files=(*folders, DeliveredFile(PATHS[case], False, False, 0))))
 

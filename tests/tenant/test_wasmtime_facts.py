@@ -18,7 +18,8 @@ from wasmkeep.tenant.instance_area import Offsets
 from wasmkeep.tenant.settings import DEFAULT_LEVEL
 
 IMPORT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
-ALL_BUILTINS = f"""(module {IMPORT} (memory (export "memory") 1) (table $t 1 funcref) (elem $e func $f) (func $f)
+ALL_BUILTINS = f"""(module {IMPORT} (memory (export "memory") 1) (table $t 1 funcref) (elem $e func $f)
+  (func $f)
   (func (export "_start") (local $n i32)
     (local.set $n (i32.load (i32.const 0)))
     (drop (memory.grow (local.get $n)))
@@ -101,8 +102,9 @@ def test_every_function_checks_the_stack_limit() -> None:
         "(global i32 (i32.const 1))",
         "(table 1 funcref)",
         '(table 1 funcref) (elem (i32.const 0) func $f) (func $f) (export "f" (func $f))',
-        f"{IMPORT} (table 3 funcref) (table 2 funcref) (global funcref (ref.func $f)) (elem declare func $f $g) "
-        "(func $f) (func $g) (func) (global i64 (i64.const 1)) (global v128 (v128.const i64x2 1 1))",
+        f"""{IMPORT} (table 3 funcref) (table 2 funcref) (global funcref (ref.func $f))
+          (elem declare func $f $g) (func $f) (func $g) (func) (global i64 (i64.const 1))
+          (global v128 (v128.const i64x2 1 1))""",
     ],
 )
 def test_vmcontext_is_as_long_before_the_runtime_data(fields: str) -> None:
