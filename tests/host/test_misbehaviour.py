@@ -286,10 +286,11 @@ async def _raw_session(host: Daemon) -> tuple[asyncio.StreamReader, asyncio.Stre
     [
         b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 5000,
         b"\x89\xfd\0\0\0\0" + bytes(125),
+        b"\x82\x81\0\0\0\0m" * 30_000,
         b"\xff" * 100,
         b"\x82\x05hello",
     ],
-    ids=["empty fragments", "pings nobody reads", "no frame", "unmasked"],
+    ids=["empty fragments", "pings nobody reads", "tiny messages", "no frame", "unmasked"],
 )
 def test_a_tenant_that_breaks_the_websocket_is_cut_off(frames: bytes) -> None:
     repeat = 60_000 if frames[0] == 0x89 else 1

@@ -2,8 +2,8 @@
 
 uvicorn bounds the size of headers and messages and the time between requests. It lets a connection wait for
 ever in the middle of a request, counts no connections that ask nothing, joins any number of empty
-fragments, and queues an answer to each ping of a peer that reads none. A host takes connections of
-strangers, so those are bounded here.
+fragments, queues thousands of tiny messages, and an answer to each ping of a peer that reads none. A host
+takes connections of strangers, so those are bounded here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ ABORT = "wasmkeep.abort"
 
 _MAX_FRAGMENTS = 1024
 """Frames of one message."""
+_MAX_QUEUED = 64
+"""Messages that one read of the network may bring, before reading stops until they are taken."""
 _MAX_UNREAD_BYTES = 64 * 1024
 """Bytes of answers to pings that a peer may leave unread."""
 
@@ -84,11 +86,20 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def handle_cont(self, event: Frame) -> None:
+        if self.close_sent:
+            return
         if len(self.frames) >= _MAX_FRAGMENTS:
             self.conn.fail(1009, "too many fragments")
             self.handle_parser_exception()
             return
         super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if not self.close_sent and self.queue.qsize() >= _MAX_QUEUED:
+            self.conn.fail(1008, "too many messages at once")
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         super().handle_ping()

@@ -46,6 +46,9 @@ class Gate:
         self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
         try:
             self._check(scope)
             if scope["type"] == "http" and self._in_work >= self._requests:

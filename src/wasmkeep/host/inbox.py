@@ -19,16 +19,20 @@ class Inbox:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._shut = False
 
     async def has_room(self) -> None:
         await self._room.wait()
 
     def shut(self) -> None:
         """Nobody will take anything any more: let the writer go on to learn so."""
+        self._shut = True
         self._messages.clear()
         self._room.set()
 
     def put(self, message: bytes) -> None:
+        if self._shut:
+            return
         self._messages.append(message)
         self._arrived.set()
         if len(self._messages) >= MESSAGES:

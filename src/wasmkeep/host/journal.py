@@ -45,9 +45,10 @@ def journal(stream: TextIO) -> Iterator[None]:
 
 
 def silence() -> None:
-    """Without a journal nothing is written anywhere; uvicorn's own lines, which quote URLs, never are."""
+    """Without a journal nothing is written anywhere; uvicorn's lines about requests, with URLs, never are."""
+    # uvicorn's warnings are what any stranger can cause, without end.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.setLevel(logging.WARNING)
         if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
             logger.addHandler(logging.NullHandler())

@@ -98,6 +98,7 @@ async def serving(
         async with _accepting(create_app(host, names=listener.names), listener, service.limits, keeps):
             yield Running(listener.url, listener.port, own, token_file, host)
     finally:
+        listener.socket.close()
         sweeper.cancel()
         await asyncio.wait([sweeper])
         if token_file is not None:
