@@ -64,7 +64,7 @@ class HostAddress:
             port = parts.port
         except ValueError:
             port = -1
-        plain = f"{parts.scheme}://{parts.netloc}"
+        plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # a password stays out of messages
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.username:
             raise ConfigurationError(
                 "host.address", "the host's address is not one", found=plain, required="https://NAME[:PORT]"
