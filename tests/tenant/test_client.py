@@ -13,7 +13,8 @@ import pytest
 from wasmkeep.endorsements import Crl, Product
 from wasmkeep.errors import ConfigurationError, HostRefused, HostUnreachable, TimedOut, WasmkeepError
 from wasmkeep.tenant import client as client_module
-from wasmkeep.tenant.client import HostAddress, HostClient, KeepCreated, printable
+from wasmkeep.tenant.address import HostAddress
+from wasmkeep.tenant.client import HostClient, KeepCreated, printable
 
 TOKEN = "wk_a-secret-of-the-tenants"
 PLATFORM = b'{"tees": []}'
@@ -213,9 +214,9 @@ def test_a_keep_with_a_strange_name_is_refused(identifier: str) -> None:
 @pytest.mark.parametrize("reply", [answer(b"no"), answer(b"no", "403 Forbidden"), b"\0\0", b""])
 def test_a_session_that_is_no_websocket(reply: bytes) -> None:
     async def whole() -> None:
-        async with server(reply) as (url, _), HostClient(url, TOKEN) as host:
-            async with host.session(KeepCreated("abc", "snp", "snp", "genoa")):
-                pass
+        keep = KeepCreated("abc", "snp", "snp", "genoa")
+        async with server(reply) as (url, _), HostClient(url, TOKEN) as host, host.session(keep):
+            pass
 
     with pytest.raises(HostUnreachable):
         asyncio.run(whole())

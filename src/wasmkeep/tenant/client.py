@@ -17,14 +17,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
 from wasmkeep.endorsements import Document
 from wasmkeep.errors import (
-    ConfigurationError,
     HostRefused,
     HostUnreachable,
     SessionError,
@@ -32,6 +30,7 @@ from wasmkeep.errors import (
     WasmkeepError,
 )
 from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
+from wasmkeep.tenant.address import HostAddress
 
 MAX_ANSWER_SIZE = 1 << 20
 ANSWER_TIMEOUT = 20.0
@@ -39,50 +38,11 @@ REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
 # The library's own log would hold the Authorization header; this one has no parent and keeps nothing.
 _SILENT = logging.Logger("wasmkeep.tenant.websocket", logging.CRITICAL + 1)
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CLOSE_REASONS = {
     4001: "the keep refused to go on",
     4002: "the host ended a keep that misbehaved",
     4003: "the host ended the keep: nothing moved for too long",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class HostAddress:
-    """Where a host listens. ``secure`` is TLS."""
-
-    url: str
-    hostname: str
-    port: int
-    secure: bool
-
-    @classmethod
-    def parse(cls, url: str) -> HostAddress:
-        """Raises ConfigurationError unless ``url`` is https, or http to a loopback address."""
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # a password stays out of messages
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.username:
-            raise ConfigurationError(
-                "host.address", "the host's address is not one", found=plain, required="https://NAME[:PORT]"
-            )
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ConfigurationError(
-                "host.address", "the host's address has a path", found=parts.path or "?", required="none"
-            )
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise ConfigurationError(
-                "host.plaintext",
-                "a host elsewhere is reached over TLS only",
-                found=plain,
-                required="https://, or http:// to 127.0.0.1, ::1 or localhost",
-                meaning="the token would cross the network in clear",
-            )
-        secure = parts.scheme == "https"
-        return cls(plain, parts.hostname, port or (443 if secure else 80), secure)
 
 
 @dataclass(frozen=True, slots=True)
