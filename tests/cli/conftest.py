@@ -1,4 +1,4 @@
-"""A user of one's own for each test. State and cache are those of all tests: a machine's keys take seconds."""
+"""A user of one's own for each test. State and cache are shared: a machine's keys take seconds."""
 
 from __future__ import annotations
 

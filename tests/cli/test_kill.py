@@ -112,7 +112,7 @@ def test_a_reader_that_went_away_ends_the_run(user: User, cpu: str) -> None:
     command = " ".join(user.command("run", "--simulated", "--machine", MACHINE, "--cpu", cpu, "--quiet", CAT))
     line = f"yes | {command} | head -n 2; echo ${{PIPESTATUS[1]}}"
     done = subprocess.run(
-        ["bash", "-c", line],
+        ["/bin/bash", "-c", line],
         capture_output=True,
         env=dict(user.environment),
         cwd=user.home,

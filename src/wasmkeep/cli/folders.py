@@ -18,13 +18,20 @@ _MAX_LENGTH = 80  # bytes; a socket's path has at most 107
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
-    """A new folder (0700), in the temporary folder where its name is short, else in /tmp; gone at the end."""
-    base = tempfile.gettempdir()
-    if len(os.fsencode(base)) > _MAX_LENGTH:
-        base = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, mode 0700
-    folder = Path(tempfile.mkdtemp(prefix="wasmkeep-", dir=base))
+def private_folder(shared: Path | None = None) -> Iterator[Path]:
+    """A new folder (0700), in the temporary folder where its name is short, else in /tmp; gone at the end.
+
+    ``shared`` is one that a parent process made for both: whoever ends last finds it gone.
+    """
+    folder = shared or Path(tempfile.mkdtemp(prefix="wasmkeep-", dir=_base()))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _base() -> str:
+    base = tempfile.gettempdir()
+    if len(os.fsencode(base)) > _MAX_LENGTH:
+        return "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, mode 0700
+    return base

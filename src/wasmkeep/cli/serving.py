@@ -110,8 +110,7 @@ async def _boot_and_serve(
     settings: MachineSettings, listen: Listen, limits: Limits, console: Console, private: Path | None
 ) -> None:
     """Serve until cancelled; then every keep is ended, and the machine. Raises where the machine ends."""
-    # `run` removes its folder itself, also when this process is killed.
-    with private_folder() if private is None else nullcontext(private) as folder:
+    with private_folder(private) as folder:
         booting = booted(settings, folder / "machine", console, meanwhile=_import_host)
         async with booting as machine, _platform(machine) as platform:
             await _serve_machine(machine, platform, listen, limits, console, private)
