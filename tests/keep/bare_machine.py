@@ -175,17 +175,23 @@ class ProcessMachine:
         os.pwrite(pages, configuration + secrets, 0)
         program = os.memfd_create("keep")
         os.pwrite(program, elf, 0)
-        self.pid = _spawn(program, {3: window, 4: theirs.fileno(), 5: pages})
-        theirs.close()
-        for descriptor in (window, pages, program):
-            os.close(descriptor)
+        self._program = program
+        self._inherited = {3: window, 4: theirs.detach(), 5: pages}
         self._started = self._ended = False
+
+    def _start(self) -> None:
+        """Not before the first run: the keep reads the host's hints as soon as it is there."""
+        self.pid = _spawn(self._program, self._inherited)
+        self._started = True
+        for descriptor in (self._program, *self._inherited.values()):
+            os.close(descriptor)
 
     def run(self) -> Exited | Stopped:
         try:
             if self._started:
                 self._exits.send(b"\0", socket.MSG_NOSIGNAL)
-            self._started = True
+            else:
+                self._start()
             if self._exits.recv(1):
                 return Exited()
         except (BrokenPipeError, ConnectionResetError):
@@ -202,7 +208,10 @@ class ProcessMachine:
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        if not self._ended:
+        if not self._started:
+            for descriptor in (self._program, *self._inherited.values()):
+                os.close(descriptor)
+        elif not self._ended:
             os.kill(self.pid, signal.SIGKILL)
             self._reap()
         self._exits.close()
