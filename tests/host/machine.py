@@ -121,6 +121,7 @@ class FakeGuest:
         return 0
 
     async def close(self) -> None:
+        await asyncio.sleep(self._platform.close_seconds)
         if not self.closed:
             self.closed = True
             self._platform.alive -= 1
@@ -160,6 +161,7 @@ class FakePlatform:
     refusing: Exception | None = None
     stalled: bool = False
     broken: bool = False
+    close_seconds: float = 0
     alive: int = 0
     launched: list[Launched] = field(default_factory=list)
     description: Description = field(default_factory=Description)

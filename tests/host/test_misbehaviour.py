@@ -181,6 +181,45 @@ def test_a_launch_that_the_machine_refuses_is_told_to_a_tenant_who_comes_later()
     run(scenario())
 
 
+def test_a_tenant_who_comes_while_its_keep_is_being_ended_learns_why() -> None:
+    def broken(_: memoryview) -> Script:
+        yield Exit("shutdown")
+
+    async def scenario() -> None:
+        async with daemon(FakePlatform(broken, close_seconds=0.2)) as host:
+            created = await host.create()
+            path = f"/v1/keeps/{created['id']}"
+            while (await host.client.get(path)).json()["state"] != "ending":
+                pass
+            async with host.session(created["id"]) as tenant:
+                assert await closed_with(tenant) == (4002, "keep misbehaved: it stopped (shutdown)")
+
+    run(scenario())
+
+
+def test_a_machine_that_does_not_confirm_an_end_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("wasmkeep.host.keep.CLOSE_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        platform = FakePlatform(endless_echo)
+        async with daemon(platform) as host:
+            created = await host.create()
+            async with host.session(created["id"]) as tenant:
+                await tenant.recv()
+            platform.close_seconds = 60
+            await host.client.delete(f"/v1/keeps/{(await host.create())['id']}")
+            platform.close_seconds = 0
+            async with host.session((await host.create())["id"]) as tenant:
+                assert await tenant.recv() == OFFER
+            platform.alive -= sum(not launched.guest.closed for launched in platform.launched)
+            await asyncio.sleep(0)
+
+    run(scenario())
+    assert any("did not confirm" in record.message for record in caplog.records)
+
+
 def test_a_tenant_that_reads_nothing_stalls_its_own_keep_only() -> None:
     def flooding(window: memoryview) -> Script:
         while True:

@@ -28,6 +28,7 @@ from wasmkeep.host.window import (
     answer_guest_message,
     deliver,
     read_exit,
+    write_hints,
 )
 
 __all__ = ["Channel", "Keep"]
@@ -144,6 +145,7 @@ class Keep:
         order = self._tap.launch(self.identifier, self._order)
         with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
             self._guest = guest = await launch(self._platform, order)
+        write_hints(guest.window, order.nonce, order.tenant_key_digest, order.tsc_khz)
         return guest
 
     async def _relay(self, guest: Guest) -> Ending:

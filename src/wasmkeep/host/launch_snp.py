@@ -1,4 +1,4 @@
-"""An SNP launch: an image and a tenant's request become a guest that is ready to run.
+"""An SNP launch: an image and a tenant's request become a launched guest.
 
 The machine performs the firmware's steps (SEV-SNP firmware ABI 56860, chapter 8): LAUNCH_START,
 LAUNCH_UPDATE for each region in order, the VMSA, LAUNCH_FINISH. The tenant computes by itself which digest
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from wasmkeep.host.machine import Guest, Platform
 from wasmkeep.host.tap import LaunchOrder
-from wasmkeep.host.window import write_hints
 
 __all__ = ["DEFAULT_GUEST_POLICY", "launch"]
 
@@ -19,7 +18,7 @@ DEFAULT_GUEST_POLICY = 0x3_0000
 
 async def launch(platform: Platform, order: LaunchOrder) -> Guest:
     """Everything up to, and not including, the first run. Raises what the machine raises."""
-    guest = await platform.launch(
+    return await platform.launch(
         order.memory,
         order.regions,
         order.vmsa,
@@ -28,5 +27,3 @@ async def launch(platform: Platform, order: LaunchOrder) -> Guest:
         id_block=order.id_block,
         id_auth=order.id_auth,
     )
-    write_hints(guest.window, order.nonce, order.tenant_key_digest, order.tsc_khz)
-    return guest

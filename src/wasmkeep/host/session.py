@@ -59,6 +59,9 @@ class WebSocketChannel:
 async def serve_session(keeps: Keeps, socket: WebSocket, identifier: str, owner: str) -> None:
     """Join ``socket`` to the keep; returns when either is gone. Raises ``Refused`` before it is accepted."""
     found = keeps.get(identifier, owner)
+    if isinstance(found, LivingKeep) and found.keep.state == "ending":
+        await found.keep.ended()
+        found = keeps.get(identifier, owner)
     if isinstance(found, EndedKeep):
         await socket.accept()
         await WebSocketChannel(socket).close(found.ending)
