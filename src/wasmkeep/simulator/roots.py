@@ -42,7 +42,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ROOT_LIFE = timedelta(days=25 * 365 + 6)
 _VCEK_LIFE = timedelta(days=7 * 365 + 2)
 _CRL_LIFE = timedelta(days=365)
-_CRL_RENEWAL = timedelta(days=90)
+_CRL_RENEWAL = timedelta(days=30)  # a list older than this is issued anew when the machine starts
 _BACKDATE = timedelta(hours=1)  # clocks of a tenant's computer run behind, too
 _SECRETS = ("chip-secret", "ark.key", "ask.key")
 
@@ -208,7 +208,7 @@ class Endorser:
             write_private(path, pem)
 
     def publish_crl(self, *, revoke_ask: bool, now: datetime | None = None) -> None:
-        """``crl``: renewed when it nears its end, or when what it revokes changes; its number only grows."""
+        """``crl``: renewed when it ages, or when what it revokes changes; its number only grows."""
         moment = now or datetime.now(UTC)
         revoked = {*self._identity.product.revoked}
         if revoke_ask:
@@ -218,9 +218,8 @@ class Endorser:
             number = 1
             if path.is_file():
                 old = x509.load_der_x509_crl(path.read_bytes())
-                ends = old.next_update_utc
                 same = {entry.serial_number for entry in old} == revoked
-                if same and ends is not None and ends - moment > _CRL_RENEWAL:
+                if same and timedelta(0) <= moment - old.last_update_utc < _CRL_RENEWAL:
                     return
                 number += old.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
             content = certificates.issue_crl(
