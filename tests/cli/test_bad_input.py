@@ -28,7 +28,7 @@ def images() -> None:
 
 def refused(user: User, *words: str | Path, code: int, says: str, **environment: str) -> str:
     """Run, and require this exit code, these words in the first line, and nothing on standard output."""
-    done = user.run(*words, **environment)
+    done = user.run(*words, environment=environment)
     said = done.stderr.decode()
     errors = [line for line in said.splitlines() if line.startswith(("error: ", "refused: "))]
     assert done.returncode == code, said

@@ -170,9 +170,9 @@ def test_another_image_than_the_policys_is_refused(user: User, host: Host) -> No
 def test_tokens_decide_who_may_use_the_host(user: User, host: Host) -> None:
     pin = ["--simulated", host.root, "--quiet"]
     words = ["deploy", str(ADD), "--host", host.url, *pin]
-    assert user.run(*words, "--", "1", WASMKEEP_TOKEN=host.said["token"]).returncode == 0
-    assert user.run(*words, "--", "1", WASMKEEP_TOKEN="wk_" + "A" * 43).returncode == 71
-    assert user.run(*words, "--", "1", WASMKEEP_TOKEN="secret").returncode == 66
+    assert user.run(*words, "--", "1", environment={"WASMKEEP_TOKEN": host.said["token"]}).returncode == 0
+    assert user.run(*words, "--", "1", environment={"WASMKEEP_TOKEN": "wk_" + "A" * 43}).returncode == 71
+    assert user.run(*words, "--", "1", environment={"WASMKEEP_TOKEN": "secret"}).returncode == 66
     user.run("host", "token", "revoke", "guest")  # of a test that was cut short
     made = user.run("host", "token", "create", "guest")
     (user.home / "token").write_bytes(made.stdout)
@@ -195,7 +195,9 @@ def test_files_environment_and_configuration_reach_the_program(user: User, cpu: 
     tree.mkdir()
     (tree / "orders.csv").write_text("1,2\n")
     flags = ["--dir", f"{tree}:data", "--env", "A=b", "--env", "SECRET"]
-    done = user.run("run", *run_flags(cpu), *flags, ADD, "--", "3", "4", SECRET="not on screen")
+    done = user.run(
+        "run", *run_flags(cpu), *flags, ADD, "--", "3", "4", environment={"SECRET": "not on screen"}
+    )
     assert (done.returncode, done.stdout) == (0, b"7\n"), done.stderr.decode()
     assert "1 file (4 B), 2 environment variables" in " ".join(done.stderr.decode().split())
     assert "not on screen" not in done.stderr.decode()
