@@ -71,6 +71,7 @@ pub const FileSystem = struct {
 
     // Names.
     pub const walk = walk_.walk;
+    pub const existing = walk_.existing;
     pub const createFile = place.createFile;
     pub const createDirectory = place.createDirectory;
     pub const removeFile = place.removeFile;

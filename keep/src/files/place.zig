@@ -13,9 +13,9 @@ const Target = file_system.Target;
 /// A name to be, which nothing has yet.
 const Vacancy = struct { parent: Id, name: []const u8 };
 
-/// Makes an empty file where `target` says; nothing may be there.
+/// Makes an empty file where `target` says.
 pub fn createFile(self: *FileSystem, target: Target, now: u64) Error!Id {
-    if (target.directory_only) return error.IsDirectory;
+    if (target.node != .none) return error.Exists;
     return create(self, target, .file, now);
 }
 
@@ -35,39 +35,39 @@ fn create(self: *FileSystem, target: Target, kind: node_.Kind, now: u64) Error!I
 
 /// Takes a file's name away. The file lives on while it is open.
 pub fn removeFile(self: *FileSystem, target: Target, now: u64) Error!void {
-    if (target.node == .none) return error.NotFound;
-    if (self.node(target.node).kind == .directory) return error.IsDirectory;
-    try checkRemovable(self, target.node);
-    unlink(self, target.node, now);
+    const id = try self.existing(target);
+    if (self.node(id).kind == .directory) return error.IsDirectory;
+    try checkRemovable(self, id);
+    unlink(self, id, now);
 }
 
 /// Removes an empty directory. It lives on, without a name, while it is open.
 pub fn removeDirectory(self: *FileSystem, target: Target, now: u64) Error!void {
-    if (target.node == .none) return error.NotFound;
+    const id = try self.existing(target);
     if (target.parent == .none) return error.Invalid; // `.` or `..`
-    if (self.node(target.node).kind == .file) return error.NotDirectory;
-    try checkRemovable(self, target.node);
-    if (self.node(target.node).children.first != .none) return error.NotEmpty;
-    unlink(self, target.node, now);
+    if (self.node(id).kind == .file) return error.NotDirectory;
+    try checkRemovable(self, id);
+    if (self.node(id).children.first != .none) return error.NotEmpty;
+    unlink(self, id, now);
 }
 
 /// Moves a node to another name, as rename(2): what had that name before is removed.
 pub fn rename(self: *FileSystem, from: Target, to: Target, now: u64) Error!void {
-    if (from.node == .none) return error.NotFound;
-    if (from.parent == .none or to.parent == .none) return error.Invalid; // `.` or `..`
-    try checkRemovable(self, from.node);
-    const moved = self.node(from.node);
+    if (from.parent == .none or to.parent == .none) return error.Busy; // `.` or `..`
+    const id = try self.existing(from);
+    const moved = self.node(id);
     if (!self.node(to.parent).named()) return error.NotFound;
-    if (self.node(to.parent).read_only) return error.ReadOnly;
     if (moved.kind == .file and to.directory_only) return error.NotDirectory;
-    if (from.node == to.node) return;
-    if (isWithin(self, to.parent, from.node)) return error.Invalid;
+    if (id == to.node) return;
+    try checkRemovable(self, id);
+    if (self.node(to.parent).read_only) return error.ReadOnly;
+    if (isWithin(self, to.parent, id)) return error.Invalid;
     if (to.node != .none) try checkReplaceable(self, to.node, moved.kind);
 
     const name = try keep(self, to.name);
     if (to.node != .none) unlink(self, to.node, now);
-    detach(self, from.node, now);
-    attach(self, from.node, to.parent, name, to.name.len);
+    detach(self, id, now);
+    attach(self, id, to.parent, name, to.name.len);
     touch(self.node(to.parent), now);
     moved.times.changed = now;
 }

@@ -17,16 +17,14 @@ pub const Target = struct {
     directory_only: bool,
 };
 
-/// Fails with Escapes for an absolute path and for more `..` than names before them, with NotFound or
-/// NotDirectory when a name on the way is missing or a file, and with NotDirectory for a file's name with a
-/// slash behind it.
+/// Fails with Escapes for an absolute path and for more `..` than names before them, and with NotFound or
+/// NotDirectory when a name on the way is missing or a file.
 pub fn walk(self: *FileSystem, base: Id, text: []const u8) file_system.Error!Target {
     const relative = try path.Relative.parse(text);
     var names = relative.names();
     var here = base;
     var depth: usize = 0;
     while (names.next()) |name| {
-        const last = names.atEnd();
         if (std.mem.eql(u8, name, "..")) {
             if (depth == 0) return error.Escapes;
             depth -= 1;
@@ -34,13 +32,20 @@ pub fn walk(self: *FileSystem, base: Id, text: []const u8) file_system.Error!Tar
         } else if (!std.mem.eql(u8, name, ".")) {
             if (name.len > path.maximum_name) return error.NameTooLong;
             const found = self.index.find(&self.nodes, here, name);
-            const slash = relative.endsWithSlash();
-            if (found != .none and (!last or slash) and self.node(found).kind == .file) return error.NotDirectory;
-            if (last) return .{ .parent = here, .name = name, .node = found, .directory_only = slash };
+            if (names.atEnd())
+                return .{ .parent = here, .name = name, .node = found, .directory_only = relative.endsWithSlash() };
             if (found == .none) return error.NotFound;
+            if (self.node(found).kind == .file) return error.NotDirectory;
             here = found;
             depth += 1;
         }
     }
     return .{ .parent = .none, .name = "", .node = here, .directory_only = true };
+}
+
+/// What is at the target; NotDirectory for a file's name with a slash behind it.
+pub fn existing(self: *const FileSystem, target: Target) file_system.Error!Id {
+    if (target.node == .none) return error.NotFound;
+    if (target.directory_only and self.node(target.node).kind == .file) return error.NotDirectory;
+    return target.node;
 }

@@ -35,8 +35,8 @@ pub fn path_filestat_get(self: *Wasi, fd: u32, flags: u32, address: u32, length:
 fn getAt(self: *Wasi, fd: u32, flags: u32, address: u32, length: u32, out: u32) Failure!void {
     try abi.checkFlags(flags, abi.lookupflags.all);
     const target = try paths.resolve(self, fd, address, length, rights.path_filestat_get);
-    if (target.node == .none) return error.NotFound;
-    try self.memory().storeBytes(out, &filestat(self, target.node).encode());
+    const id = try self.files.existing(target);
+    try self.memory().storeBytes(out, &filestat(self, id).encode());
 }
 
 fn filestat(self: *Wasi, id: file_system.Id) abi.Filestat {
@@ -89,8 +89,8 @@ fn setTimesAt(
     try abi.checkFlags(flags, abi.lookupflags.all);
     const chosen = try Chosen.from(time_flags, accessed, modified, self.now());
     const target = try paths.resolve(self, fd, address, length, rights.path_filestat_set_times);
-    if (target.node == .none) return error.NotFound;
-    try self.files.setTimes(target.node, chosen.accessed, chosen.modified, self.now());
+    const id = try self.files.existing(target);
+    try self.files.setTimes(id, chosen.accessed, chosen.modified, self.now());
 }
 
 /// Which times `fstflags` set, and to what.

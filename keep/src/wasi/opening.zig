@@ -88,12 +88,13 @@ fn checkInherited(directory: *const descriptors.Descriptor, request: Request) er
 
 /// What is there, or the file made for this request; empty if the request says so.
 fn find(self: *Wasi, target: file_system.Target, request: Request) Failure!file_system.Id {
-    if (target.node == .none) {
-        if (!request.has(abi.oflags.creat)) return error.NotFound;
-        return self.files.createFile(target, self.now());
+    if (request.has(abi.oflags.creat)) {
+        if (target.directory_only) return error.IsDirectory; // only files are made here
+        if (target.node == .none) return self.files.createFile(target, self.now());
+        if (request.has(abi.oflags.excl)) return error.Exists;
     }
-    const node = self.files.node(target.node);
-    if (request.has(abi.oflags.creat) and request.has(abi.oflags.excl)) return error.Exists;
+    const id = try self.files.existing(target);
+    const node = self.files.node(id);
     switch (node.kind) {
         .directory => {
             const writes = request.base & rights.fd_write != 0;
@@ -102,8 +103,8 @@ fn find(self: *Wasi, target: file_system.Target, request: Request) Failure!file_
         .file => {
             if (request.has(abi.oflags.directory)) return error.NotDirectory;
             if (node.read_only and request.base & rights.fd_write != 0) return error.ReadOnly;
-            if (request.has(abi.oflags.trunc)) try self.files.resize(target.node, 0, self.now());
+            if (request.has(abi.oflags.trunc)) try self.files.resize(id, 0, self.now());
         },
     }
-    return target.node;
+    return id;
 }

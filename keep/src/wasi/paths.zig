@@ -64,7 +64,7 @@ pub fn path_readlink(self: *Wasi, fd: u32, address: u32, length: u32, buffer: u3
 /// There are no symbolic links to read.
 fn readlink(self: *Wasi, fd: u32, address: u32, length: u32, buffer: u32, size: u32, out: u32) Failure!void {
     const target = try resolve(self, fd, address, length, rights.path_readlink);
-    if (target.node == .none) return error.NotFound;
+    _ = try self.files.existing(target);
     try self.memory().check(buffer, size);
     try self.memory().check(out, 4);
     return error.Invalid;

@@ -89,7 +89,6 @@ fn readFile(self: *Wasi, id: file_system.Id, from: u64, buffers: []const abi.Iov
 
 fn write(self: *Wasi, fd: u32, vectors: u32, count: u32, out: u32) Failure!void {
     const descriptor = try self.descriptors.get(fd);
-    if (descriptor.object == .directory) return error.IsDirectory;
     try descriptor.require(rights.fd_write);
     const buffers = try gather(self, vectors, count, out);
     switch (descriptor.object) {
@@ -137,7 +136,10 @@ fn pread(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u32
 
 /// Writes at `position` even when the descriptor appends, as POSIX has it.
 fn pwrite(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u32) Failure!void {
-    const file = try seekable(self, fd);
+    const file = seekable(self, fd) catch |reason| return switch (reason) {
+        error.IsDirectory => error.BadDescriptor, // one that nothing was ever open to write to
+        else => reason,
+    };
     try file.descriptor.require(rights.fd_write | rights.fd_seek);
     const buffers = try gather(self, vectors, count, out);
     try self.memory().store(u32, out, try writeFile(self, file.id, position, buffers));

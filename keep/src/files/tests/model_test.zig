@@ -61,8 +61,8 @@ const Model = struct {
         if (self.blocked(from)) |reason| return reason;
         if (self.blocked(to)) |reason| return reason;
         const thing = self.things.get(from) orelse return error.NotFound;
-        if (std.mem.eql(u8, from, "tmp")) return error.Busy;
         if (std.mem.eql(u8, from, to)) return null;
+        if (std.mem.eql(u8, from, "tmp")) return error.Busy;
         if (within(parentOf(to), from)) return error.Invalid;
         const other = self.things.get(to) orelse return null;
         if (thing == .directory and other == .file) return error.NotDirectory;

@@ -95,6 +95,10 @@ test "opening: what exists, what is made, what is refused" {
         .{ .path = "new", .oflags = o.excl, .errno = .noent },
         .{ .path = "new/", .oflags = creat, .errno = .isdir },
         .{ .path = "d", .oflags = creat, .errno = .isdir },
+        .{ .path = "d/", .oflags = creat | o.excl, .errno = .isdir },
+        .{ .path = "f/", .oflags = creat, .errno = .isdir },
+        .{ .path = "f/", .oflags = 0, .errno = .notdir },
+        .{ .path = ".", .oflags = creat, .errno = .isdir },
         .{ .path = "d", .oflags = o.trunc, .errno = .isdir },
         .{ .path = "d", .base = rights.fd_read | rights.fd_write, .errno = .isdir },
         .{ .path = ".", .oflags = o.directory, .base = rights.fd_write, .errno = .isdir },
@@ -136,6 +140,7 @@ test "directories are made and removed" {
     try expect(.noent, p.makeDirectory("x/y"));
     try p.makeFile("f", "");
     try expect(.exist, p.makeDirectory("f"));
+    try expect(.exist, p.makeDirectory("f/"));
     try expect(.notdir, p.makeDirectory("f/x"));
     try expect(.notempty, p.removeDirectory("d"));
     try expect(.inval, p.removeDirectory("d/."));
@@ -205,8 +210,9 @@ test "renaming" {
         .{ .from = "g", .to = "none/x", .errno = .noent },
         .{ .from = "a", .to = "a/b/c", .errno = .inval },
         .{ .from = "a", .to = "a/c", .errno = .inval },
-        .{ .from = "a/.", .to = "x", .errno = .inval },
-        .{ .from = "a", .to = ".", .errno = .inval },
+        .{ .from = "a/.", .to = "x", .errno = .busy },
+        .{ .from = "a", .to = ".", .errno = .busy },
+        .{ .from = "a/..", .to = "x", .errno = .busy },
         .{ .from = "a", .to = "full", .errno = .notempty },
         .{ .from = "a/b", .to = "a", .errno = .notempty },
         .{ .from = "a", .to = "g", .errno = .notdir },
