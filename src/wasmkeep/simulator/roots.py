@@ -97,7 +97,7 @@ def load_or_create(state: Path, name: str, product: Product, progress: Callable[
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the machine's lock file: two starts of one new machine make one root."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(folder)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SystemFailure(
@@ -177,9 +177,15 @@ def _damaged(folder: Path, found: str) -> SystemFailure:
     )
 
 
+def _make_private(folder: Path) -> None:
+    """`folder` and whatever is missing above it, mode 0700."""
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(exist_ok=True, mode=0o700)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write `path` whole or not at all, mode 0600, folders 0700."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(path.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # made with mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
