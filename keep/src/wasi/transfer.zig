@@ -102,13 +102,19 @@ fn write(self: *Wasi, fd: u32, vectors: u32, count: u32, out: u32) Failure!void 
             try self.memory().store(u32, out, done);
         },
         .file => |id| {
-            if (descriptor.flags & abi.fdflags.append != 0) descriptor.position = self.files.sizeOf(id);
-            const done = try writeFile(self, id, descriptor.position, buffers);
-            descriptor.position += done;
+            const begin = startOf(self, descriptor, id, descriptor.position);
+            const done = try writeFile(self, id, begin, buffers);
+            descriptor.position = begin + done;
             try self.memory().store(u32, out, done);
         },
         .closed, .input, .directory => return error.BadDescriptor,
     }
+}
+
+/// Where a write begins. "Data written to the file is always appended to the file's end" in append mode
+/// (`fdflags`), so that then even fd_pwrite's position counts for nothing, as on Linux.
+fn startOf(self: *Wasi, descriptor: *const Descriptor, id: file_system.Id, position: u64) u64 {
+    return if (descriptor.flags & abi.fdflags.append != 0) self.files.sizeOf(id) else position;
 }
 
 fn writeFile(self: *Wasi, id: file_system.Id, to: u64, buffers: []const abi.Iovec) Failure!u32 {
@@ -134,7 +140,7 @@ fn pread(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u32
     try self.memory().store(u32, out, try readFile(self, file.id, position, buffers));
 }
 
-/// Writes at `position` even when the descriptor appends, as POSIX has it.
+/// Leaves the descriptor's position alone.
 fn pwrite(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u32) Failure!void {
     const file = seekable(self, fd) catch |reason| return switch (reason) {
         error.IsDirectory => error.BadDescriptor, // one that nothing was ever open to write to
@@ -142,7 +148,8 @@ fn pwrite(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u3
     };
     try file.descriptor.require(rights.fd_write | rights.fd_seek);
     const buffers = try gather(self, vectors, count, out);
-    try self.memory().store(u32, out, try writeFile(self, file.id, position, buffers));
+    const begin = startOf(self, file.descriptor, file.id, position);
+    try self.memory().store(u32, out, try writeFile(self, file.id, begin, buffers));
 }
 
 fn seek(self: *Wasi, fd: u32, offset: i64, whence: u32, out: u32) Failure!void {

@@ -97,11 +97,13 @@ test "appending goes to the end, and stops when told" {
     try expectEqual(6, p.word(u64, 8));
     const text = p.put("XY");
     try expect(.success, p.wasi.fd_pwrite(fd, p.vector(text.at, text.len), 1, 1, 0));
-    try expectEqualStrings("aXYdef", try p.contentsOf("f"));
+    try expectEqualStrings("abcdefXY", try p.contentsOf("f"));
+    try expect(.success, p.wasi.fd_tell(fd, 8));
+    try expectEqual(6, p.word(u64, 8)); // where it was
     try expect(.success, p.wasi.fd_fdstat_set_flags(fd, 0));
     try expect(.success, p.wasi.fd_seek(fd, 0, 0, 8));
     _ = try p.write(fd, "Z");
-    try expectEqualStrings("ZXYdef", try p.contentsOf("f"));
+    try expectEqualStrings("ZbcdefXY", try p.contentsOf("f"));
 }
 
 test "seeking" {
