@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.evidence import forge as make
 from tests.evidence.forge import Forge
 from tests.evidence.soak import SETTINGS
-from tests.evidence.test_refusals import _vlek
+from tests.evidence.test_refusals import vlek
 from wasmkeep.evidence import Rejected, SnpEvidence, cmw, pem
 from wasmkeep.evidence.snp.table import CertificateTable, decode, encode
 
@@ -23,7 +23,7 @@ Json = dict[str, Any]  # Any: JSON
 
 
 def test_a_collection_round_trips(forge: Forge) -> None:
-    for evidence in (forge.evidence(), forge.evidence(crl=None), _vlek(forge)):
+    for evidence in (forge.evidence(), forge.evidence(crl=None), vlek(forge)):
         for binding in (None, b"nonce and keys"):
             collection = cmw.EvidenceCollection(evidence, binding)
             data = cmw.encode(collection)
@@ -119,7 +119,7 @@ def test_evidence_that_could_not_be_read_back_is_not_encoded(forge: Forge) -> No
 
 def test_certificates_of_another_signer(forge: Forge) -> None:
     """A VLEK's evidence with a table that holds a VCEK, or both."""
-    evidence = _vlek(forge)
+    evidence = vlek(forge)
     data = cmw.encode(cmw.EvidenceCollection(evidence))
     own = cmw.encode(cmw.EvidenceCollection(forge.evidence()))
     for certs in (json.loads(own)["certs"],):
