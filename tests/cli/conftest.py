@@ -61,7 +61,7 @@ def user(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[U
     home.mkdir()
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "LANG", "XDG_STATE_HOME", "XDG_CACHE_HOME")
+        for name in ("PATH", "LANG", "PYTHONPATH", "XDG_STATE_HOME", "XDG_CACHE_HOME")
         if name in os.environ
     }
     environment = {

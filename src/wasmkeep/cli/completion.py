@@ -39,6 +39,8 @@ def script(shell: str) -> str:
 
 def _words() -> dict[str, tuple[str, ...]]:
     """What may follow each sequence of words: further words of commands, and the flags of whole commands."""
+    import argparse
+
     from wasmkeep.cli import parser
     from wasmkeep.cli.commands import COMMANDS
 
@@ -49,7 +51,8 @@ def _words() -> dict[str, tuple[str, ...]]:
             if command.words[count] not in following:
                 following.append(command.words[count])
         actions = parser.parser_for(command, parser.load(command))._actions  # noqa: SLF001 - argparse has no other list
-        flags = [flag for action in actions for flag in action.option_strings if flag.startswith("--")]
+        shown = [action for action in actions if action.help != argparse.SUPPRESS]
+        flags = [flag for action in shown for flag in action.option_strings if flag.startswith("--")]
         values = [
             str(value) for action in actions if not action.option_strings for value in action.choices or ()
         ]
