@@ -491,3 +491,11 @@ def test_the_certificate_of_the_signing_chip_for_a_report_about_another() -> Non
 
     liar = Offering(lambda message: signed_again(hardware, message, chip_id=b"\1" * 64))
     refused(deploy_to_liar(liar, endorsements=OneChip(hardware.kds)), liar, "snp.chip.certificate")
+
+
+def test_a_deployment_never_accepts_just_any_image() -> None:
+    policy = replace(policy_for(machine()), any_measurement=True, runtime=())
+    liar = Launching(altered_text)
+    result = deploy_to_liar(liar, policy=policy)
+    assert result.checks == {"policy.measurement"}
+    assert liar.from_tenant == []

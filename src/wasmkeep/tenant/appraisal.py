@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from wasmkeep import evidence, image
 from wasmkeep.endorsements import Endorsements, Product, Source, Vcek, collect
+from wasmkeep.errors import ConfigurationError
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.roots import format_pin
@@ -95,6 +96,15 @@ class Appraiser:
             host_data=session.tenant_key_digest,
             crl_not_older_than=self._state.newest_crls(),
         )
+        if result.reference is None:
+            raise ConfigurationError(
+                "policy.measurement",
+                "a deployment needs to know what it deploys to",
+                found=f"a policy that accepts any launch digest, here {result.launch_digest.hex()}",
+                required="runtime: names or launch digests",
+                meaning="nothing was sent",
+                remedy="remove any_measurement from the policy",
+            )
         if result.snp.revocation.issued is not None:
             self._state.saw_crl(format_pin(result.root_spki), result.snp.revocation.issued)
         return Appraisal(
