@@ -58,7 +58,7 @@ TEXTS = {
     "missing import": (
         '(module (import "env" "f" (func)) (memory (export "memory") 1) (func (export "_start")))',
         65,
-        "env",
+        "not WASI preview 1",
     ),
     "threads": ('(module (memory (export "memory") 1 1 shared) (func (export "_start")))', 65, ""),
     "memory64": ('(module (memory (export "memory") i64 1) (func (export "_start")))', 65, ""),

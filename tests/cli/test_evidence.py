@@ -46,14 +46,14 @@ def test_a_genuine_report_is_explained_field_by_field(user: User) -> None:
 
 
 def test_a_genuine_report_is_accepted_by_a_policy_that_names_its_digest(user: User) -> None:
-    words = ["--endorsements", str(ROOTS), "--policy", policy(user, LAX), "--at", "2025-06-01"]
+    words = ["--endorsements", str(ROOTS), "--policy", policy(user, LAX), "--at", "2026-06-01"]
     done = user.run("evidence", "verify", *sorted(GENOA.iterdir()), *words)
     said = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()
     assert said.startswith("accepted: ")
     assert "not bound to any session" in said
     assert "AMD ARK Genoa" in said
-    assert "2025-06-01T00:00:00+00:00" in said
+    assert "2026-06-01T00:00:00+00:00" in said
     assert "WARNING" in done.stderr.decode()  # no revocation list
     claims = json.loads(user.run("evidence", "verify", *sorted(GENOA.iterdir()), *words, "--json").stdout)
     assert claims["submods"]["snp"]["ear_status"] == "warning"
@@ -68,7 +68,7 @@ def test_the_default_policy_says_every_check_that_failed(user: User) -> None:
 
 
 def test_binding_to_other_report_data_is_refused(user: User) -> None:
-    words = ["--endorsements", str(ROOTS), "--policy", policy(user, LAX), "--at", "2025-06-01"]
+    words = ["--endorsements", str(ROOTS), "--policy", policy(user, LAX), "--at", "2026-06-01"]
     done = user.run("evidence", "verify", *sorted(GENOA.iterdir()), *words, "--report-data", "ab" * 64)
     assert done.returncode == 77
     assert b"report" in done.stderr

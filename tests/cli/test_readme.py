@@ -16,13 +16,12 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def block(containing: str) -> str:
+BLOCKS = re.findall(r"^```([a-z]*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def block(containing: str, language: str = "") -> str:
     """The one code block with this text in it."""
-    (found,) = [
-        text
-        for text in re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-        if containing in text
-    ]
+    (found,) = [text for kind, text in BLOCKS if kind == language and containing in text]
     return str(found)
 
 
@@ -51,7 +50,7 @@ def test_cpython_reads_a_delivered_file_and_standard_input(user: User) -> None:
 
 def test_the_two_terminals_have_the_commands_of_the_text(user: User) -> None:
     """Their flow is in `test_end_to_end`; here, that the policy of the README is one, pin aside."""
-    (text,) = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    text = block("simulated =", "toml")
     (user.home / "policy.toml").write_text(text.replace("sha256:…", "sha256:" + "ab" * 32))
     assert user.run("policy", "check", "policy.toml").returncode == 0
     assert "wasmkeep host serve --simulated snp\n" in block("host serve")
