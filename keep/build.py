@@ -1,9 +1,10 @@
 """Build the keep's images with the pinned ``ziglang``: ``python keep/build.py [--record | --test]``.
 
-Without an option, builds ``src/wasmkeep/image/snp.elf`` and ``process.elf`` where a source changed, and says so
-loudly where an image is not the recorded one. ``--record`` writes the images' SHA-256 to ``digests.toml`` beside
-them; ``--test`` runs the keep's own unit tests and short fuzz loops (``WASMKEEP_SOAK=1``: long ones). An image
-depends on the sources and the compiler only: not on the folder, the time, or the processor that builds it.
+Without an option, builds ``src/wasmkeep/image/snp.elf`` and ``process.elf`` where a source changed, and says
+so loudly where an image is not the recorded one. ``--record`` writes the images' SHA-256 to ``digests.toml``
+beside them; ``--test`` runs the keep's own unit tests and short fuzz loops (``WASMKEEP_SOAK=1``: long ones).
+An image depends on the sources and the compiler only: not on the folder, the time, or the processor that
+builds it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BUILD = ROOT / "build"
 ZIG_VERSION = "0.17.1"
 KINDS = ("snp", "process")
 
-# What the images need of a processor (docs/host-interface.md). The compiler's idea of the build machine plays no part.
+# What the images need of a processor (docs/host-interface.md); the one that builds them plays no part.
 PROCESSOR = "x86_64_v3+aes+pclmul+sha+rdseed+adx"
 
 IMAGE_FLAGS = (
@@ -114,7 +115,9 @@ def _input_digest(kind: str) -> str:
 
 
 def _record() -> None:
-    lines = ["# SHA-256 of the keep's images; written by `keep/build.py --record`, held by a test that rebuilds them."]
+    lines = [
+        "# SHA-256 of the keep's images; `keep/build.py --record` writes it, a test rebuilds and compares."
+    ]
     lines += [f'\n[{kind}]\nsha256 = "{digest}"' for kind, digest in image_digests().items()]
     DIGESTS.write_text("\n".join(lines) + "\n")
 

@@ -130,7 +130,7 @@ pub const Keep = struct {
             .stdout = self.stdout.finish(),
             .stderr = self.stderr.finish(),
             .elapsed = self.elapsed(),
-            .memory_peak = self.linear.peak * layout.wasm_page,
+            .memory_peak = self.linear.length(),
             .exits = self.wire.exits + 1, // and the one that carries this
         };
         var out: [statement.statement_maximum]u8 = undefined;
@@ -175,7 +175,7 @@ pub const Keep = struct {
     }
 
     fn publishMemory(self: *Keep) void {
-        self.program.memory_definition.* = .{ layout.linear, self.linear.length() };
+        self.program.memory_definition.* = .{ self.linear.base, self.linear.length() };
     }
 
     // The wire, while the program runs: whatever goes wrong there ends the keep.

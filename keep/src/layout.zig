@@ -12,7 +12,7 @@
 //!     0080_0000  stack of the keep and the program, 2 MiB; guard above
 //!     4000_0000  segments of the program, 1 GiB
 //!     8000_0000  contents of files, 1 GiB
-//!   1_0000_0000  linear memory, 4 GiB; then 4 GiB guard (a 32-bit index plus a 32-bit offset stays inside)
+//!   1_0000_0000  linear memory, 4 GiB; then a guard that any 32-bit index plus 32-bit offset stays inside
 
 pub const page = 4096;
 /// Memory is handed out and mapped in blocks of this size.
@@ -42,8 +42,9 @@ pub const buffers_end = 0x60_0000;
 pub const stack = 0x80_0000;
 pub const stack_end = 0xA0_0000;
 
-/// First physical address that is not of the image: the blocks from here to the end of memory are the pool.
-pub const pool = 0xA0_0000;
+/// Physical memory after the image: one block for contents and one for linear memory, mapped from the start; then
+/// the pool, to the end of memory.
+pub const pool = 0xE0_0000;
 pub const minimum_memory = 32 << 20;
 /// 1 TiB, far beyond what the ranges above can map; keeps sums of addresses small.
 pub const maximum_memory = 1 << 40;
@@ -54,4 +55,5 @@ pub const contents = 0x8000_0000;
 pub const contents_end = 0xC000_0000;
 pub const linear = 0x1_0000_0000;
 pub const linear_end = 0x2_0000_0000;
-pub const linear_guard_end = 0x3_0000_0000;
+/// Linear memory may start up to a block above `linear`: see `memory.Linear`.
+pub const linear_guard_end = 0x3_0000_0000 + block;

@@ -94,8 +94,8 @@ pub const Loader = struct {
 
         const placed = try self.loadSegments(segments);
         for (0..header.relocations) |_| try self.relocate(segments);
-        self.to.linear.limit = header.memory_maximum;
-        if (!self.to.linear.grow(self.to.pool, header.memory_minimum)) return self.refuse(.memory_exhausted, header.memory_minimum);
+        if (!self.to.linear.start(self.to.pool, header.memory_minimum, header.memory_maximum))
+            return self.refuse(.memory_exhausted, header.memory_minimum);
         for (0..header.data_runs) |_| try self.initialize();
         protect(segments, &placed);
 
@@ -109,18 +109,17 @@ pub const Loader = struct {
     }
 
     /// The first block of each segment.
-    const Placed = struct { first: [package.maximum.segments]u64, text_blocks: u64 };
+    const Placed = struct { first: [package.maximum.segments]u64 };
 
-    /// Maps all segments writable and fills them. The executable one gets the pool's first blocks, which the lock
-    /// takes out of the pool.
+    /// Maps all segments writable and fills them. The executable one gets the pool's first blocks, as the lock
+    /// requires.
     fn loadSegments(self: *Loader, segments: []const package.Segment) Refused!Placed {
         var placed: Placed = undefined;
         for ([_]bool{ true, false }) |executable| for (segments, placed.first[0..segments.len]) |*segment, *first| {
             if ((segment.allows() == .read_execute) != executable) continue;
             const blocks = segment.blocks();
             first.* = self.to.pool.take(blocks) orelse return self.refuse(.memory_exhausted, segment.address);
-            mapped(machine.current.map(.segments, segment.address, first.*, blocks, .read_write));
-            if (executable) placed.text_blocks = first.* + blocks;
+            mapped(machine.current.map(.segments, segment.address, first.*, blocks));
         };
         for (segments) |*segment| try self.read(pointer(segment.address)[0..segment.file_size]);
         return placed;
@@ -129,10 +128,11 @@ pub const Loader = struct {
     /// Takes write access from what shall not have it, then ends all such changes.
     fn protect(segments: []const package.Segment, placed: *const Placed) void {
         for (segments, placed.first[0..segments.len]) |*segment, first| {
-            if (segment.allows() == .read_write) continue;
-            mapped(machine.current.map(.segments, segment.address, first, segment.blocks(), segment.allows()));
+            if (segment.allows() == .read) mapped(machine.current.map(.read_only_segments, segment.address, first, segment.blocks()));
         }
-        mapped(machine.current.lock(placed.text_blocks));
+        for (segments) |*segment| {
+            if (segment.allows() == .read_execute) mapped(machine.current.lock(segment.address, segment.blocks()));
+        }
     }
 
     fn relocate(self: *Loader, segments: []const package.Segment) Refused!void {

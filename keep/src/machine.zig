@@ -3,9 +3,10 @@
 //! A kind provides:
 //!   start()                                     what has to be done before anything else
 //!   leave()                                     the one exit: hands the processor to the host until it answers
-//!   map(region, address, first, blocks, p) bool maps whole blocks of the pool, `first` counted from its start
+//!   map(region, address, first, blocks) bool    maps whole blocks of the pool, `first` counted from its start
 //!   mapTail(address, block, first, end) bool    maps wasm pages [first, end) of the last block of linear memory
-//!   lock(blocks) bool                           ends all changes to program text; it is the pool's first `blocks`
+//!   lock(address, blocks) bool                  maps the pool's first blocks read-execute, and ends all changes to
+//!                                               segments
 //!   trap() Trap                                 what the last exception was
 //!   memory() u64                                bytes of memory the machine was made with, from the measured page
 
@@ -20,11 +21,9 @@ pub const current = switch (kind) {
     .testing => @import("testing_machine.zig"),
 };
 
-/// Where blocks may be mapped. The lock forbids further changes to `segments`; the others are never executable.
-pub const Region = enum { segments, contents, linear };
-
-/// As in the package: there is no writable and executable.
-pub const Protection = enum(u32) { read = 1, read_write = 2, read_execute = 3 };
+/// Where blocks may be mapped, and how: there is no executable region (see `lock`). Both kinds of segments may only
+/// be mapped before the lock. The first block of `contents` and of `linear` is mapped from the start.
+pub const Region = enum { segments, read_only_segments, contents, linear };
 
 /// An exception in ring 3, in the processor's own terms.
 pub const Trap = extern struct {

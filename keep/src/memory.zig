@@ -35,19 +35,38 @@ pub fn mapped(done: bool) void {
     if (!done) @trap();
 }
 
-/// The program's linear memory: [layout.linear, + length), then nothing up to the end of the guard.
+/// The program's linear memory: [base, base + length), then nothing up to the end of the guard.
+///
+/// The base is chosen such that the memory that a program starts with ends at the end of a block. So it is mapped in
+/// whole blocks, which is fast, and its end is exact; what lies below the base in the first block is out of a
+/// program's reach, whose indexes are unsigned. Only what is grown later may end inside a block, which is then mapped
+/// by smaller pages.
 pub const Linear = struct {
+    base: u64 = layout.linear,
     /// In wasm pages of 64 KiB.
     pages: u64 = 0,
     limit: u64 = 0,
-    peak: u64 = 0,
     /// The block that holds the last, partly mapped pages.
     tail: u64 = 0,
 
-    pub fn bytes(self: *const Linear) []u8 {
-        return @as([*]u8, @ptrFromInt(layout.linear))[0..self.length()];
+    /// Makes the initial memory of `pages`, which may grow to `limit` (and a block less, close to 4 GiB); or does
+    /// nothing and returns false. The region's first block is mapped already, and always in use.
+    pub fn start(self: *Linear, pool: *Pool, pages: u64, limit: u64) bool {
+        const blocks = @max(1, std.math.divCeil(u64, pages, wasm_pages_per_block) catch unreachable);
+        if (blocks * layout.block > layout.linear_end - layout.linear) return false;
+        const fresh = pool.take(blocks - 1) orelse return false;
+        if (blocks > 1) mapped(machine.current.map(.linear, layout.linear + layout.block, fresh, blocks - 1));
+        self.base = layout.linear + blocks * layout.block - pages * layout.wasm_page;
+        self.pages = pages;
+        self.limit = @max(pages, @min(limit, (layout.linear_end - self.base) / layout.wasm_page));
+        return true;
     }
 
+    pub fn bytes(self: *const Linear) []u8 {
+        return @as([*]u8, @ptrFromInt(self.base))[0..self.length()];
+    }
+
+    /// Memory never shrinks: this is its peak, too.
     pub fn length(self: *const Linear) u64 {
         return self.pages * layout.wasm_page;
     }
@@ -55,47 +74,39 @@ pub const Linear = struct {
     /// Grows by `delta` pages, zeroed; or does nothing and returns false.
     pub fn grow(self: *Linear, pool: *Pool, delta: u64) bool {
         if (delta > self.limit - self.pages) return false;
-        const end = self.pages + delta;
-        const fresh = pool.take(blocksFor(end) - blocksFor(self.pages)) orelse return false;
-        self.fillTail(end);
-        self.addBlocks(fresh, end);
+        const at = self.end();
+        const new_end = at + delta * layout.wasm_page;
+        const fresh = pool.take(std.mem.alignForward(u64, new_end, layout.block) / layout.block - std.mem.alignForward(u64, at, layout.block) / layout.block) orelse return false;
+        self.addBlocks(fresh, self.fillTail(at, new_end), new_end);
+        self.pages += delta;
         return true;
     }
 
-    /// Maps more of the block that is partly mapped already, if there is one.
-    fn fillTail(self: *Linear, end: u64) void {
-        const first = self.pages % wasm_pages_per_block;
-        if (first == 0) return;
-        const start = self.pages - first;
-        const stop = @min(end, start + wasm_pages_per_block);
-        if (stop == start + wasm_pages_per_block) {
-            mapped(machine.current.map(.linear, address(start), self.tail, 1, .read_write));
-        } else {
-            mapped(machine.current.mapTail(address(start), self.tail, first, stop - start));
+    fn end(self: *const Linear) u64 {
+        return self.base + self.length();
+    }
+
+    /// Maps more of the block that is partly mapped already, if there is one. Returns how far it came.
+    fn fillTail(self: *Linear, at: u64, new_end: u64) u64 {
+        const start_of_block = std.mem.alignBackward(u64, at, layout.block);
+        if (at == start_of_block) return at;
+        const end_of_block = start_of_block + layout.block;
+        if (new_end >= end_of_block) {
+            mapped(machine.current.map(.linear, start_of_block, self.tail, 1));
+            return end_of_block;
         }
-        self.pages = stop;
+        if (new_end > at) mapped(machine.current.mapTail(start_of_block, self.tail, (at - start_of_block) / layout.wasm_page, (new_end - start_of_block) / layout.wasm_page));
+        return new_end;
     }
 
     /// Maps whole blocks and the beginning of a last one.
-    fn addBlocks(self: *Linear, fresh: u64, end: u64) void {
-        const left = end - self.pages;
-        const whole = left / wasm_pages_per_block;
-        if (whole > 0) mapped(machine.current.map(.linear, address(self.pages), fresh, whole, .read_write));
-        self.pages += whole * wasm_pages_per_block;
-        if (self.pages < end) {
-            self.tail = fresh + whole;
-            mapped(machine.current.mapTail(address(self.pages), self.tail, 0, end - self.pages));
-        }
-        self.pages = end;
-        self.peak = end;
-    }
-
-    fn blocksFor(pages: u64) u64 {
-        return std.math.divCeil(u64, pages, wasm_pages_per_block) catch unreachable;
-    }
-
-    fn address(page: u64) u64 {
-        return layout.linear + page * layout.wasm_page;
+    fn addBlocks(self: *Linear, fresh: u64, at: u64, new_end: u64) void {
+        const whole = (new_end - at) / layout.block;
+        if (whole > 0) mapped(machine.current.map(.linear, at, fresh, whole));
+        const last = at + whole * layout.block;
+        if (last == new_end) return;
+        self.tail = fresh + whole;
+        mapped(machine.current.mapTail(last, self.tail, 0, (new_end - last) / layout.wasm_page));
     }
 };
 
@@ -108,8 +119,14 @@ pub const Contents = struct {
     /// A set bit is a page in use. Only the words of mapped blocks have a meaning.
     used: *Bitmap,
     /// Pages mapped so far, and one before which none is free.
-    mapped_pages: usize = 0,
+    mapped_pages: usize,
     first_free: usize = 0,
+
+    /// The region's first block is mapped from the start.
+    pub fn init(used: *Bitmap) Contents {
+        @memset(used[0 .. pages_per_block / 64], 0);
+        return .{ .used = used, .mapped_pages = pages_per_block };
+    }
 
     pub fn allocate(self: *Contents, pool: *Pool, size: usize) ?[]align(layout.page) u8 {
         if (size == 0 or size > layout.contents_end - layout.contents) return null;
@@ -150,7 +167,7 @@ pub const Contents = struct {
         const blocks = std.math.divCeil(usize, pages, pages_per_block) catch unreachable;
         if (self.mapped_pages + blocks * pages_per_block > maximum_pages) return false;
         const first = pool.take(blocks) orelse return false;
-        mapped(machine.current.map(.contents, layout.contents + self.mapped_pages * layout.page, first, blocks, .read_write));
+        mapped(machine.current.map(.contents, layout.contents + self.mapped_pages * layout.page, first, blocks));
         const words = blocks * pages_per_block / 64;
         @memset(self.used[self.mapped_pages / 64 ..][0..words], 0);
         self.mapped_pages += blocks * pages_per_block;

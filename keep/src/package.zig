@@ -2,8 +2,6 @@
 
 const std = @import("std");
 const layout = @import("layout.zig");
-const machine = @import("machine.zig");
-const Code = @import("refusal.zig").Code;
 const Refusal = @import("refusal.zig").Refusal;
 
 pub const maximum = struct {
@@ -19,6 +17,9 @@ pub const maximum = struct {
     pub const file_bytes = 512 << 20;
     pub const path = 1024;
 };
+
+/// There is no writable and executable.
+pub const Protection = enum(u32) { read = 1, read_write = 2, read_execute = 3 };
 
 pub const ProgramHeader = extern struct {
     magic: [8]u8,
@@ -75,7 +76,7 @@ pub const Segment = extern struct {
         return std.mem.alignForward(u64, self.memory_size, layout.block) / layout.block;
     }
 
-    pub fn allows(self: *const Segment) machine.Protection {
+    pub fn allows(self: *const Segment) Protection {
         return @fromBackingInt(@intCast(self.protection));
     }
 
@@ -91,7 +92,7 @@ pub fn checkSegments(segments: []const Segment) ?Refusal {
     var executable: u64 = 0;
     for (segments) |*segment| {
         if (segment.zero != 0) return .{ .code = .program_reserved };
-        const protection = std.enums.fromInt(machine.Protection, segment.protection) orelse
+        const protection = std.enums.fromInt(Protection, segment.protection) orelse
             return .{ .code = .segment_protection, .detail = segment.protection };
         if (segment.address % layout.block != 0 or segment.address < free or segment.address >= layout.segments_end)
             return .{ .code = .segment_address, .detail = segment.address };
@@ -116,7 +117,7 @@ pub fn checkAddresses(header: *const ProgramHeader, segments: []const Segment) ?
 }
 
 /// The segment of that protection which holds [address, address + size).
-pub fn find(segments: []const Segment, address: u64, size: u64, protection: machine.Protection) ?*const Segment {
+pub fn find(segments: []const Segment, address: u64, size: u64, protection: Protection) ?*const Segment {
     for (segments) |*segment| if (segment.allows() == protection and segment.holds(address, size)) return segment;
     return null;
 }

@@ -39,7 +39,6 @@ export fn _start() callconv(.naked) noreturn {
 }
 
 export fn processBegin() callconv(.c) void {
-    const read_write = linux.protection.read | linux.protection.write;
     const whole = [_][3]u64{
         .{ layout.secrets_page, layout.configuration_page + layout.page, read_write },
         .{ layout.trap_stack, layout.trap_stack_end, read_write },
@@ -51,6 +50,7 @@ export fn processBegin() callconv(.c) void {
     for (whole) |range| if (!linux.reserve(range[0], range[1] - range[0], range[2])) end(status.memory);
     const window = linux.call(.mmap, layout.window, layout.window_size, read_write, linux.map.shared | linux.map.fixed_no_replace, window_descriptor, 0);
     if (window != layout.window) end(status.memory);
+    for ([_]u64{ layout.contents, layout.linear }) |first| if (!linux.protect(first, layout.block, read_write)) end(status.memory);
     readPage(layout.configuration_page);
     readPage(layout.secrets_page);
     if (!linux.protect(layout.configuration_page, layout.page, linux.protection.read)) end(status.memory);
@@ -144,21 +144,18 @@ fn transfer(direction: linux.Number, byte: *u8) void {
     }
 }
 
-pub fn map(_: machine.Region, address: u64, _: u64, blocks: u64, protection: machine.Protection) bool {
-    return linux.protect(address, blocks * layout.block, switch (protection) {
-        .read => linux.protection.read,
-        .read_write => linux.protection.read | linux.protection.write,
-        .read_execute => linux.protection.read | linux.protection.execute,
-    });
+const read_write = linux.protection.read | linux.protection.write;
+
+pub fn map(region: machine.Region, address: u64, _: u64, blocks: u64) bool {
+    return linux.protect(address, blocks * layout.block, if (region == .read_only_segments) linux.protection.read else read_write);
 }
 
 pub fn mapTail(address: u64, _: u64, first: u64, last: u64) bool {
-    const read_write = linux.protection.read | linux.protection.write;
     return linux.protect(address + first * layout.wasm_page, (last - first) * layout.wasm_page, read_write);
 }
 
-pub fn lock(_: u64) bool {
-    return sandbox.enterRunning();
+pub fn lock(address: u64, blocks: u64) bool {
+    return linux.protect(address, blocks * layout.block, linux.protection.read | linux.protection.execute) and sandbox.enterRunning();
 }
 
 fn end(code: u64) noreturn {

@@ -5,20 +5,22 @@
 # service is the #UD of the one `ud2` at `ring0_call` (on some virtual machines `syscall` does not change rings).
 # Interrupts are never enabled and no vector above 31 exists: whatever a host injects is a trap that ends the keep.
 #
-# Rules of the mapping service (checked in this order, refused with rax = 1):
+# Rules of the mapping service (a call that breaks one is refused with rax = 1 and changes nothing):
 #   - physical memory comes from the pool only, in whole blocks of 2 MiB, inside the guest's measured memory size;
-#   - program segments: read, read-write, or read-execute; never write and execute; not at all after the lock;
-#   - contents of files and linear memory: read-write, never executable;
-#   - the lock, once, takes the blocks that hold program text out of the pool: nothing becomes executable
-#     afterwards, and nothing executable becomes writable under a second address.
+#   - program segments: read-write or read-only, and not at all after the lock;
+#   - contents of files and linear memory: read-write;
+#   - executable memory is made by the lock, once: it maps the first blocks of the pool, which hold the program's
+#     text, read-execute, and takes them out of the pool. Nothing becomes executable afterwards, and nothing
+#     executable becomes writable under a second address.
 #
-# Ring 0 is emulated by software on some development machines (half a microsecond an instruction, no SSE), so
-# it is short rather than pretty.
+# Ring 0 is emulated by software on some development machines (a microsecond an instruction, 25 to enter and leave,
+# no SSE), so it is short rather than pretty: fresh entries need no flush, and checks are shared.
 
 .intel_syntax noprefix
 
 .equ BOOT,            0x100000
 .equ RING0,           0x101000
+.equ UNDEFINED,       RING0 + 32 * 16   # handler of #UD, after the stubs of the others
 .equ STATE,           0x102000
 .equ TRAP,            0x103000
 .equ PML4,            0x104000
@@ -26,14 +28,16 @@
 .equ PD_LOW,          0x106000
 .equ PT_IMAGE,        0x107000
 .equ PT_WINDOW,       0x108000
-.equ PD_SEGMENTS,     0x109000
-.equ PD_CONTENTS,     0x10A000
-.equ PD_LINEAR,       0x10B000      # four tables
+.equ PD_CONTENTS,     0x109000
+.equ PD_LINEAR,       0x10A000      # four tables
+.equ PD_SEGMENTS,     0x10E000
 .equ PT_TAIL,         0x10F000
 .equ CONFIGURED_MEMORY, 0x14008     # configuration page: bytes of memory
 
 .equ TRAP_STACK_END,  0x3F0000
-.equ POOL,            0xA00000
+.equ FIRST_CONTENTS,  0xA00000      # one block each is mapped from the start: most programs need no more
+.equ FIRST_LINEAR,    0xC00000
+.equ POOL,            0xE00000
 
 # Page table entries. Accessed and dirty are preset: the processor has nothing to write.
 .equ NX,              1 << 63
@@ -43,12 +47,15 @@
 .equ PAGE_R,          0x065         # ... user
 .equ PAGE_RW,         0x067
 .equ LARGE,           0x080
+.equ PRESENT,         0x001
 .equ BLOCK_SHIFT,     21
+.equ BLOCK_OFFSET,    (1 << BLOCK_SHIFT) - 1
 
 # State of ring 0; its stack grows down from the end of the same page.
 .equ POOL_START,      STATE + 0x00  # blocks below this cannot be mapped
 .equ LOCKED,          STATE + 0x08
 .equ TRAPPED,         STATE + 0x10
+.equ TAIL_USED,       STATE + 0x18  # the tail's table is not empty
 .equ STACK_END,       STATE + 0x1000
 
 .section .boot, "a"
@@ -76,9 +83,14 @@ gdt_end:
 idt:                                # 32 interrupt gates, ring 0 only: `int` from ring 3 is #GP
 .set vector, 0
 .rept 32
-    .short (RING0 + vector * 16) & 0xFFFF
+    .if vector == 6
+    .set handler, UNDEFINED
+    .else
+    .set handler, RING0 + vector * 16
+    .endif
+    .short handler & 0xFFFF
     .short 0x08, 0x8E00
-    .short (RING0 + vector * 16) >> 16
+    .short handler >> 16
     .quad 0
 .set vector, vector + 1
 .endr
@@ -126,7 +138,7 @@ tss_end:
     .quad STATE + PAGE_RW0 + NX
     .quad TRAP + PAGE_RW0 + NX
     .fill 5, 8, 0                               # the constant tables are mapped nowhere
-    pages 0x109, 0x10F, PAGE_RW0 + NX           # the others: for ring 0
+    pages 0x109, 0x10F, PAGE_RW0 + NX           # those that ring 0 changes
     pages 0x110, 0x18F, PAGE_R                  # text
     pages 0x190, 0x1CF, PAGE_R + NX             # read-only data
     pages 0x1D0, 0x1EF, PAGE_RW + NX            # data
@@ -138,18 +150,26 @@ tss_end:
     pages 0x3E0, 0x3EF, PAGE_RW + NX            # trap stack
     .fill 0x10, 8, 0                            # guard
 
+.section .open_tables, "a"
+    # PD_CONTENTS, PD_LINEAR: the first block of each
+    .quad FIRST_CONTENTS + PAGE_RW + LARGE + NX
+    .fill 511, 8, 0
+    .quad FIRST_LINEAR + PAGE_RW + LARGE + NX
+    .fill 511, 8, 0
+
 .section .empty_tables, "aw", @nobits
-    .fill 0x7000, 1, 0
+    # PD_SEGMENTS, PT_TAIL, and the rest of PD_LINEAR
+    .fill 0x5000, 1, 0
 
 .section .state, "aw"
-    .quad POOL, 0, 0
-    .fill 0x2000 - 24, 1, 0
+    .quad POOL, 0, 0, 0
+    .fill 0x2000 - 32, 1, 0
 
 .section .ring0, "ax"
 # One 16-byte stub a vector, at RING0 + 16 * vector: leaves [vector, error code, frame] on the stack.
 .altmacro
 .macro stub number
-    .balign 16
+    .org \number * 16, 0xCC
     .if (\number == 8) || (\number == 10) || (\number == 11) || (\number == 12) || (\number == 13) || (\number == 14) || (\number == 17) || (\number == 21) || (\number == 29) || (\number == 30)
     .else
     push 0
@@ -163,18 +183,16 @@ tss_end:
 .set vector, vector + 1
 .endr
 
-    .balign 16
-# Stack: vector, error code, rip, cs, rflags, rsp, ss.
+    .org UNDEFINED - RING0, 0xCC
+    cmp qword ptr [rsp], offset ring0_call
+    je service
+    push 0
+    push 6
+# Stack: vector, error code, rip, cs, rflags, rsp, ss. Report the exception to ring 3, once: a trap in the trap
+# handler, like one of ring 0 itself, ends the keep.
 exception:
     test byte ptr [rsp + 24], 3
-    jz die                          # ring 0 itself failed
-    cmp dword ptr [rsp], 6
-    jne reflect
-    cmp qword ptr [rsp + 16], offset ring0_call
-    je service
-
-# Report the exception to ring 3, once: a trap in the trap handler ends the keep.
-reflect:
+    jz die
     cmp qword ptr [TRAPPED], 0
     jne die
     mov qword ptr [TRAPPED], 1
@@ -199,46 +217,68 @@ die:
 no_idt:
     .fill 10, 1, 0
 
-# rax operation: 1 segment, 2 contents, 3 linear, 4 tail of linear, 5 lock.
-# rdi virtual address, rsi physical address, rdx blocks; for segments r10 protection (1 read, 2 read-write,
-# 3 read-execute); for the tail, which is one block in part: r10 first and r11 end of its 64 KiB pages.
+# rax operation; rdi virtual address, rsi physical address, rdx blocks (at least one):
+#   1 segment read-write, 2 segment read-only, 3 contents, 4 linear,
+#   5 tail: one block of linear memory in part: r10 first and r11 end of its 64 KiB pages (r10 < r11 < 32),
+#   6 lock: maps the first blocks of the pool; rsi does not matter.
 # Returns rax 0 done, 1 refused; rcx, rdx, rsi, rdi, r8, r9, r10, r11 are lost.
 service:
-    cmp eax, 5
-    je lock
-    mov r9d, (1 << BLOCK_SHIFT) - 1
-    test rsi, r9
-    jnz refuse
-    test rdi, r9
-    jnz refuse
-    cmp rdx, 0x1000                 # blocks in 8 GiB; keeps the sums below from wrapping
-    ja refuse
-    cmp rsi, [POOL_START]
+    mov rcx, [POOL_START]
+    cmp eax, 6
+    cmove rsi, rcx
+    cmp rsi, rcx
     jb refuse
-    mov r9, [CONFIGURED_MEMORY]
-    cmp rsi, r9
-    ja refuse
-    mov rcx, rdx
+    mov rcx, rsi
+    or rcx, rdi
+    test ecx, BLOCK_OFFSET
+    jnz refuse
+    lea rcx, [rdx - 1]
+    cmp rcx, 0x1000                 # blocks in 8 GiB: keeps the sums below from wrapping
+    jae refuse
+    inc rcx
     shl rcx, BLOCK_SHIFT
     add rcx, rsi
-    cmp rcx, r9
+    jc refuse
+    cmp rcx, [CONFIGURED_MEMORY]
     ja refuse
-    shr rdi, BLOCK_SHIFT            # rdi: virtual block, r8: its table entry, rcx: one past the last block
+    shr rdi, BLOCK_SHIFT            # rdi: first virtual block, rcx: one past the last
     lea rcx, [rdi + rdx]
     movabs r9, NX + PAGE_RW + LARGE
-    cmp eax, 2
-    jb segment
-    je contents
+    cmp eax, 4
+    jb low
+    cmp eax, 6
+    je lock
 
     cmp rdi, 0x800
     jb refuse
     cmp rcx, 0x1000
     ja refuse
     lea r8, [PD_LINEAR + rdi * 8 - 0x800 * 8]
-    cmp eax, 4
+    cmp eax, 5
     jb map
     je tail
-    jmp refuse
+refuse:
+    mov eax, 1
+    add qword ptr [rsp], 2          # past the ud2
+    iretq
+
+low:
+    cmp eax, 3
+    je contents
+    cmp qword ptr [LOCKED], 0
+    jne refuse
+    dec eax
+    jz segment
+    movabs r9, NX + PAGE_R + LARGE
+    dec eax
+    jnz refuse
+segment:
+    cmp rdi, 0x200
+    jb refuse
+    cmp rcx, 0x400
+    ja refuse
+    lea r8, [PD_SEGMENTS + rdi * 8 - 0x200 * 8]
+    jmp map
 
 contents:
     cmp rdi, 0x400
@@ -246,11 +286,74 @@ contents:
     cmp rcx, 0x600
     ja refuse
     lea r8, [PD_CONTENTS + rdi * 8 - 0x400 * 8]
-    jmp map
 
-segment:
-    cmp eax, 1
-    jne refuse
+map:                                # r8 first entry, r9 flags, rsi physical, rdx blocks
+    or rsi, r9
+    mov r10, [r8]                   # an entry that was there has to be flushed; a run is all new or all old
+1:  mov [r8], rsi
+    add rsi, 1 << BLOCK_SHIFT
+    add r8, 8
+    dec rdx
+    jnz 1b
+    test r10b, PRESENT
+    jnz flush
+    xor eax, eax
+    add qword ptr [rsp], 2
+    iretq
+flush:
+    mov rcx, cr3
+    mov cr3, rcx
+    xor eax, eax
+    add qword ptr [rsp], 2
+    iretq
+
+# The table of 4 KiB pages holds the last block of linear memory as far as it is there, 16 entries a wasm page. The
+# block becomes whole by the linear operation; then the table serves the next tail, which starts at page 0.
+tail:
+    dec rdx
+    jnz refuse
+    cmp r11, 32
+    jae refuse
+    cmp r10, r11
+    jae refuse
+    movabs r9, NX + PAGE_RW
+    or rsi, r9
+    shl r11d, 7
+    add r11d, PT_TAIL               # past the last entry
+    mov ecx, r10d
+    shl ecx, 16
+    add rsi, rcx
+    shr ecx, 9
+    add ecx, PT_TAIL                # first entry
+    test r10d, r10d
+    jnz 2f
+    cmp qword ptr [TAIL_USED], 0
+    jne empty
+3:  mov qword ptr [TAIL_USED], 1
+2:
+.set entry, 0
+.rept 16
+    mov [rcx + entry], rsi
+    add rsi, 0x1000
+.set entry, entry + 8
+.endr
+    add ecx, 128
+    cmp ecx, r11d
+    jb 2b
+    mov qword ptr [r8], PT_TAIL + TABLE
+    xor eax, eax
+    add qword ptr [rsp], 2
+    iretq
+empty:
+    mov edi, PT_TAIL
+    mov edx, ecx
+    mov ecx, 512
+    xor eax, eax
+    rep stosq
+    mov ecx, edx
+    jmp 3b
+
+lock:
     cmp qword ptr [LOCKED], 0
     jne refuse
     cmp rdi, 0x200
@@ -258,89 +361,17 @@ segment:
     cmp rcx, 0x400
     ja refuse
     lea r8, [PD_SEGMENTS + rdi * 8 - 0x200 * 8]
-    dec r10
-    cmp r10, 2
-    ja refuse
-    mov r9, [protections + r10 * 8]
-
-map:                                # r8 first entry, r9 flags, rsi physical, rdx blocks
-    or rsi, r9
-1:  test rdx, rdx
-    jz done
-    mov [r8], rsi
+    mov qword ptr [LOCKED], 1
+    mov rcx, rdx
+    shl rcx, BLOCK_SHIFT
+    add [POOL_START], rcx
+    or rsi, PAGE_R + LARGE
+4:  mov [r8], rsi
     add rsi, 1 << BLOCK_SHIFT
     add r8, 8
     dec rdx
-    jmp 1b
-
-# The last block of linear memory, mapped in part by 4 KiB pages, 16 to a wasm page. It becomes a whole block
-# by the linear operation; then the table serves the next tail, and is emptied when that starts at page 0.
-tail:
-    cmp rdx, 1
-    jne refuse
-    cmp r11, 31
-    ja refuse
-    cmp r10, r11
-    ja refuse
-    movabs r9, NX + PAGE_RW
-    or rsi, r9
-    mov ecx, r10d
-    shl ecx, 16
-    add rsi, rcx
-    shr ecx, 9
-    add ecx, PT_TAIL                # rcx: entry of the first page
-    shl r11d, 7
-    add r11d, PT_TAIL               # r11: past the entry of the last
-    test r10, r10
-    jnz 2f
-    mov edi, PT_TAIL                # a new tail: empty the table
-    mov rdx, rcx                    # (rep needs rcx; r10 and rax are kept)
-    mov ecx, 512
-    mov r9, rax
-    xor eax, eax
-    rep stosq
-    mov rax, r9
-    mov rcx, rdx
-2:  cmp rcx, r11
-    jae 3f
-.set entry, 0
-.rept 16
-    mov [rcx + entry], rsi
-    add rsi, 0x1000
-.set entry, entry + 8
-.endr
-    add rcx, 128
-    jmp 2b
-3:  mov qword ptr [r8], PT_TAIL + TABLE
-
-done:
-    mov rcx, cr3                    # flush what the processor remembers of the old entries
-    mov cr3, rcx
-    xor eax, eax
-answer:
-    add rsp, 16                     # vector, error code
-    add qword ptr [rsp], 2          # past the ud2
-    iretq
-
-# rdi: first physical address past the program's text.
-lock:
-    cmp qword ptr [LOCKED], 0
-    jne refuse
-    cmp rdi, [POOL_START]
-    jb refuse
-    cmp rdi, [CONFIGURED_MEMORY]
-    ja refuse
-    mov [POOL_START], rdi
-    mov qword ptr [LOCKED], 1
-    xor eax, eax
-    jmp answer
-refuse:
-    mov eax, 1
-    jmp answer
-
-    .balign 8
-protections:
-    .quad NX + PAGE_R + LARGE, NX + PAGE_RW + LARGE, PAGE_R + LARGE
+    jnz 4b
+    jmp flush
 
 .text
 .globl ring0_call

@@ -62,7 +62,7 @@ fn run(keep: *Keep) Refused!void {
     const hints = wire.window.hints();
     keep.clock = clock.Clock.init(hints.frequency_khz, clock.readCycles()) orelse return wire.refuse(.clock_frequency, 0);
     keep.pool = .init(memory_size);
-    keep.contents = .{ .used = &Buffers.get().bitmap };
+    keep.contents = .init(&Buffers.get().bitmap);
 
     var identity: Identity = undefined;
     defer identity.wipe();

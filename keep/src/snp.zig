@@ -4,7 +4,7 @@ const layout = @import("layout.zig");
 const machine = @import("machine.zig");
 const ghcb = @import("ghcb.zig");
 
-const Service = enum(u64) { segments = 1, contents = 2, linear = 3, tail = 4, lock = 5 };
+const Service = enum(u64) { segments = 1, read_only_segments = 2, contents = 3, linear = 4, tail = 5, lock = 6 };
 
 /// Registers of one call; what they mean is at `service` in `ring0.s`.
 const Call = struct { address: u64 = 0, physical: u64 = 0, blocks: u64 = 0, first: u64 = 0, end: u64 = 0 };
@@ -37,20 +37,21 @@ pub fn leave() void {
         : .{ .memory = true });
 }
 
-pub fn map(region: machine.Region, address: u64, first: u64, blocks: u64, protection: machine.Protection) bool {
+pub fn map(region: machine.Region, address: u64, first: u64, blocks: u64) bool {
     return call(switch (region) {
         .segments => .segments,
+        .read_only_segments => .read_only_segments,
         .contents => .contents,
         .linear => .linear,
-    }, .{ .address = address, .physical = physical(first), .blocks = blocks, .first = @backingInt(protection) });
+    }, .{ .address = address, .physical = physical(first), .blocks = blocks });
 }
 
 pub fn mapTail(address: u64, block: u64, first: u64, end: u64) bool {
     return call(.tail, .{ .address = address, .physical = physical(block), .blocks = 1, .first = first, .end = end });
 }
 
-pub fn lock(blocks: u64) bool {
-    return call(.lock, .{ .address = physical(blocks) });
+pub fn lock(address: u64, blocks: u64) bool {
+    return call(.lock, .{ .address = address, .blocks = blocks });
 }
 
 pub fn trap() machine.Trap {

@@ -15,6 +15,7 @@ pub fn start() void {
         const got = linux.call(.mmap, range[0], range[1] - range[0], linux.protection.none, anonymous | placing, @bitCast(@as(i64, -1)), 0);
         if (got != range[0]) @panic("the ranges of a program are not free in this process");
     }
+    for ([_]u64{ layout.contents, layout.linear }) |first| if (!linux.protect(first, layout.block, read_write)) @panic("no memory");
     started = true;
     locked_blocks = null;
 }
@@ -27,19 +28,19 @@ pub fn trap() machine.Trap {
     @panic("no trap");
 }
 
-pub fn map(_: machine.Region, address: u64, _: u64, blocks: u64, protection: machine.Protection) bool {
-    return linux.protect(address, blocks * layout.block, switch (protection) {
-        .read, .read_execute => linux.protection.read,
-        .read_write => linux.protection.read | linux.protection.write,
-    });
+const read_write = linux.protection.read | linux.protection.write;
+
+pub fn map(region: machine.Region, address: u64, _: u64, blocks: u64) bool {
+    return linux.protect(address, blocks * layout.block, if (region == .read_only_segments) linux.protection.read else read_write);
 }
 
 pub fn mapTail(address: u64, _: u64, first: u64, end: u64) bool {
-    return linux.protect(address + first * layout.wasm_page, (end - first) * layout.wasm_page, linux.protection.read | linux.protection.write);
+    return linux.protect(address + first * layout.wasm_page, (end - first) * layout.wasm_page, read_write);
 }
 
-pub fn lock(blocks: u64) bool {
+/// Read-only instead of executable: no test runs a program.
+pub fn lock(address: u64, blocks: u64) bool {
     if (locked_blocks != null) return false;
     locked_blocks = blocks;
-    return true;
+    return linux.protect(address, blocks * layout.block, linux.protection.read);
 }

@@ -1,7 +1,7 @@
-"""A machine for testing the keep alone: it launches an image, answers its guest messages, and shows every exit.
+"""A machine for testing the keep alone: it launches an image, answers its guest messages, shows every exit.
 
-It is not a simulator: nothing is measured, and the secure processor is a stand-in that signs nothing. Both kinds
-of machine look the same from outside: `window`, `run`, `close`.
+It is not a simulator: nothing is measured, and the secure processor is a stand-in that signs nothing. Both
+kinds of machine look the same from outside: `window`, `run`, `close`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class StandInProcessor:
 class KvmMachine:
     """The snp image on the real processor, entered as its VMSA would have it."""
 
-    def __init__(self, kvm: Kvm, elf: bytes, secrets: bytes, configuration: bytes, memory: int = MEMORY) -> None:
+    def __init__(
+        self, kvm: Kvm, elf: bytes, secrets: bytes, configuration: bytes, memory: int = MEMORY
+    ) -> None:
         self.memory = Memory(memory)
         descriptor = create_window(WINDOW_SIZE)
         self.memory.share(WINDOW, WINDOW_SIZE, descriptor)

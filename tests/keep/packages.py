@@ -100,7 +100,9 @@ class FileEntry:
 
     def encode(self) -> bytes:
         size = len(self.content) if self.size is None else self.size
-        return struct.pack("<IIQQ", len(self.path), self.flags, size, self.modified) + self.path + self.content
+        return (
+            struct.pack("<IIQQ", len(self.path), self.flags, size, self.modified) + self.path + self.content
+        )
 
 
 def fresh_salts() -> Salts:
@@ -133,7 +135,9 @@ class InvocationPart:
             "files": len(self.files),
             "file_bytes": sum(len(entry.content) for entry in self.files),
         } | self.counts
-        header = struct.pack("<8sQQ6IQQ", self.magic, self.wall_clock, self.limit, *fields.values(), self.zero)
+        header = struct.pack(
+            "<8sQQ6IQQ", self.magic, self.wall_clock, self.limit, *fields.values(), self.zero
+        )
         salts = b"".join(getattr(self.salts, name) for name in Salts.__slots__)
         body = arguments + variables + self.configuration + self.file_entries
         return header + self.entropy + salts + self.reserved + body
@@ -158,7 +162,9 @@ def shipment(program: bytes, target: str, invocation: InvocationPart) -> Shipmen
         package=(program, invocation.encode()),
         program_digest=hashlib.sha256(program).digest(),
         target=target,
-        configuration_digest=salted_digest(Field.CONFIGURATION, salts.configuration, invocation.configuration),
+        configuration_digest=salted_digest(
+            Field.CONFIGURATION, salts.configuration, invocation.configuration
+        ),
         arguments_digest=salted_digest(Field.ARGUMENTS, salts.arguments, invocation.argument_bytes),
         environment_digest=salted_digest(Field.ENVIRONMENT, salts.environment, invocation.variable_bytes),
         files_digest=salted_digest(Field.FILES, salts.files, invocation.file_entries),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.keep.bare_machine import MEASUREMENT, REQUEST, RESPONSE, Exited, Machine, StandInProcessor, Stopped
+from tests.keep.bare_machine import MEASUREMENT, REQUEST, RESPONSE, Machine, StandInProcessor, Stopped
 from wasmkeep.protocol.events import Ended, InputWanted, Output, Refusal, SessionEvent, Shipment, TrapReport
 from wasmkeep.protocol.session import TenantSession
 
@@ -63,7 +63,9 @@ class HostSide:
         self.exitinfo2 = 0
 
     def hint(self, nonce: bytes, tenant_key_digest: bytes, khz: int = CYCLES_KHZ) -> None:
-        self.machine.window[CONTROL + 0x200 : CONTROL + 0x248] = nonce + tenant_key_digest + struct.pack("<Q", khz)
+        self.machine.window[CONTROL + 0x200 : CONTROL + 0x248] = (
+            nonce + tenant_key_digest + struct.pack("<Q", khz)
+        )
 
     def answer(self, message: bytes) -> None:
         window = self.machine.window
