@@ -179,7 +179,7 @@ def _memories(reader: Reader, parts: Parts) -> None:
 
 def _tags(reader: Reader, parts: Parts) -> None:
     if reader.count(MAX_TYPES, "tags", each=2):
-        raise unsupported("exceptions", found=f"{len(parts.types)} types and a tag section")
+        raise unsupported("exceptions", found="a tag section")
 
 
 def _globals(reader: Reader, parts: Parts) -> None:
