@@ -233,3 +233,12 @@ def test_canonical_form() -> None:
     assert json.loads(text)["version"] == 1
     for private in ("LANG", "TOKEN", "verbose", "app/", "input.csv"):
         assert private not in text
+
+
+def test_the_documented_file_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text()
+    (text,) = (block.partition("```")[0] for block in page.split("```toml")[1:])
+    read = _parse(text)
+    assert (read.arguments, read.environment_from, read.timeout) == (("--verbose",), ("API_TOKEN",), 60.0)
+    assert [x.guest for x in read.trees] == ["/data", "/etc/app.json"]
+    assert read.stdout == Stream(StreamKind.FILE, BASE / "out.txt")

@@ -26,7 +26,7 @@ import secrets
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
@@ -136,16 +136,19 @@ def _write(folder: int, name: str, data: bytes) -> None:
     temporary = f".{secrets.token_hex(8)}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-    try:
+    with ExitStack() as undo:
+        undo.callback(_unlink, folder, temporary)
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
+        undo.pop_all()
+
+
+def _unlink(folder: int, name: str) -> None:
+    with suppress(OSError):
+        os.unlink(name, dir_fd=folder)
 
 
 def _evict(folder: int, limit: int, *, keep: str) -> None:
@@ -162,7 +165,7 @@ def _evict(folder: int, limit: int, *, keep: str) -> None:
             break
         if name == keep:
             continue
-        os.unlink(name, dir_fd=folder)
+        _unlink(folder, name)
         total -= size
 
 

@@ -23,6 +23,7 @@ from wasmkeep.errors import ProgramError
 from wasmkeep.tenant import wasmtime_facts as facts
 from wasmkeep.tenant.elf import FactsChanged, ObjectFile, Symbol
 from wasmkeep.tenant.instance import Code, build_instance
+from wasmkeep.tenant.module import ENTRY
 from wasmkeep.tenant.program import (
     MAX_SEGMENT_BYTES,
     SEGMENT_ALIGNMENT,
@@ -73,7 +74,7 @@ def lay_out(module: Module, wasm: bytes, compiled: ObjectFile, target: str) -> P
     fixed = Fixed(
         vmctx=instance.vmctx,
         start=code.text(facts.SYMBOL_STARTUP_ARRAY) if module.start is not None else 0,
-        entry=code.text(f"{facts.SYMBOL_ARRAY_TO_WASM}{module.exports['_start'].index}]"),
+        entry=code.text(f"{facts.SYMBOL_ARRAY_TO_WASM}{module.exports[ENTRY].index}]"),
         memory_definition=instance.memory_definition,
         memory_minimum=module.memory.minimum if module.memory else 0,
         memory_maximum=_maximum(module),

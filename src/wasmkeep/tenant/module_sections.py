@@ -177,7 +177,7 @@ def _memories(reader: Reader, parts: Parts) -> None:
         parts.memory = limits
 
 
-def _tags(reader: Reader, parts: Parts) -> None:
+def _tags(reader: Reader, _: Parts) -> None:
     if reader.count(MAX_TYPES, "tags", each=2):
         raise unsupported("exceptions", found="a tag section")
 

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -187,10 +188,13 @@ class _Walk:
         if len(above) > MAX_DEPTH:
             raise _refused(f"folders are nested more than {MAX_DEPTH} deep", self._shown(guest))
         try:
-            names = sorted(os.fsencode(name) for name in os.listdir(folders[-1]))
+            with os.scandir(folders[-1]) as entries:
+                names = [os.fsencode(entry.name) for entry in islice(entries, MAX_FILES + 1)]
         except OSError as error:
             raise _unreadable(self._shown(guest), error) from error
-        for name in names:
+        if len(names) > MAX_FILES:
+            raise _too_many(f"{MAX_FILES} files and folders")
+        for name in sorted(names):
             check_component(name)
             self._entry(folders, name, guest + b"/" + name if guest else name, above)
 
