@@ -32,7 +32,18 @@ _wasmkeep; printf '%s\\n' "${{COMPREPLY[@]}}"
     [
         (
             "wasmkeep ",
-            {"run", "deploy", "host", "platform", "evidence", "receipt", "image", "policy", "completion"},
+            {
+                "run",
+                "deploy",
+                "host",
+                "platform",
+                "evidence",
+                "endorsements",
+                "receipt",
+                "image",
+                "policy",
+                "completion",
+            },
         ),
         ("wasmkeep de", {"deploy"}),
         ("wasmkeep host ", {"serve", "token"}),

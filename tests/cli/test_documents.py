@@ -74,3 +74,11 @@ def test_documented_commands_exist(path: Path) -> None:
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
+
+
+def test_advice_names_commands_that_exist() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        for line in re.findall(r"`wasmkeep ([a-z][a-z ]*)", path.read_text(encoding="utf-8")):
+            words = tuple(line.split())
+            known = any(words[: len(command.words)] == command.words for command in commands.COMMANDS)
+            assert known or commands.commands_under(words), f"{path}: wasmkeep {line}"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import load_der_x509_crl
 
 from tests.cli.conftest import User, require_images
+from wasmkeep.evidence.pem import decode_certificates
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "snp"
 GENOA = VECTORS / "genoa-v3-vcek"
@@ -98,3 +104,62 @@ def test_policy_check_says_what_a_policy_accepts_and_lifts(user: User) -> None:
     said = json.loads(user.run("policy", "check", "--json", "policy.toml").stdout)
     assert said["simulated"] is None
     assert user.run("policy", "check", policy(user, "platform = 1")).returncode == 67
+
+
+@pytest.fixture
+def distribution_service() -> Iterator[str]:
+    """A service shaped like AMD's, with genuine documents of Genoa."""
+    blocks = re.findall(
+        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n",
+        (ROOTS / "genoa-ask-ark-asvk.pem").read_text(),
+        re.DOTALL,
+    )
+    (vcek,) = decode_certificates((GENOA / "vcek.pem").read_text())
+    chip = (GENOA / "report.bin").read_bytes()[0x1A0:0x1E0].hex()
+    documents = {
+        "/vcek/v1/Genoa/cert_chain": "".join(blocks[:2]).encode(),
+        "/vcek/v1/Genoa/crl": (VECTORS / "genoa-revoked-ask" / "ark-genoa.crl.der").read_bytes(),
+        f"/vcek/v1/Genoa/{chip}": vcek,
+    }
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = documents.get(self.path.partition("?")[0])
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_endorsements_are_fetched_and_then_judge_offline(user: User, distribution_service: str) -> None:
+    report = GENOA / "report.bin"
+    done = user.run("endorsements", "fetch", report, "--to", "endorsements", "--from", distribution_service)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr.decode().count("not checked") == 3
+    lax = policy(user, f'runtime = ["{MEASUREMENT}"]\n[revocation]\nmax_age_days = 3660\n')
+    words = ["--endorsements", "endorsements", "--policy", lax, "--at"]
+    crl = load_der_x509_crl((VECTORS / "genoa-revoked-ask" / "ark-genoa.crl.der").read_bytes())
+    in_date = user.run("evidence", "verify", report, *words, "2026-06-01")
+    assert crl.next_update_utc is not None
+    if crl.last_update_utc.isoformat() < "2026-06-01" < crl.next_update_utc.isoformat():
+        assert in_date.returncode == 0, in_date.stderr.decode()
+    else:
+        assert in_date.returncode == 77
+        assert "snp.crl" in in_date.stderr.decode()
+
+
+def test_fetching_what_the_service_lacks_is_said(user: User, distribution_service: str) -> None:
+    words = ["endorsements", "fetch", "--to", "e", "--from", distribution_service]
+    assert user.run(*words, "--product", "turin").returncode == 71
+    assert user.run(*words).returncode == 64
+    assert user.run(*words[:-1], "http://192.0.2.1").returncode in (64, 67)

@@ -40,6 +40,11 @@ COMMANDS = (
     Command("platform", "platform", "which TEEs are here, or at a host, and their state"),
     Command("evidence verify", "evidence_verify", "verify evidence offline against a policy"),
     Command("evidence show", "evidence_show", "explain evidence field by field, verifying nothing"),
+    Command(
+        "endorsements fetch",
+        "endorsements_fetch",
+        "fetch certificates and revocation lists for offline verification",
+    ),
     Command("receipt verify", "receipt_verify", "verify a receipt offline: then, and as of now"),
     Command("receipt show", "receipt_show", "explain a receipt, verifying nothing"),
     Command("image build", "image_build", "build the keep image from its source"),

@@ -145,9 +145,10 @@ class Console:
             if self._unread or (self._status and owner is not self._status_owner):
                 return
             self._erase_status()
-            self._status, self._status_owner = text, owner
+            # One that wraps could not be erased again.
+            self._status, self._status_owner = escape(text)[: self._columns() - 1], owner
             if text:
-                self._stream.write(self._style(_DIM, escape(text)))
+                self._stream.write(self._style(_DIM, self._status))
             self._stream.flush()
 
     def _block_lines(self, block: Block) -> list[str]:
@@ -207,13 +208,19 @@ class Console:
             self._line_open = False
             if status:
                 self._status = status
-                text += self._style(_DIM, escape(status))
+                text += self._style(_DIM, status)
             try:
                 self._stream.write(text)
                 self._stream.flush()
             except BrokenPipeError:
                 # Nobody reads what we say: the work goes on, its result does not depend on it.
                 self._unread = True
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
 
     def _erase_status(self) -> None:
         if self._status:
