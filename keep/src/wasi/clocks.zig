@@ -1,6 +1,5 @@
 //! Clocks: `clock_*`. Time is the tenant's claim at the start plus the processor's counter, whose rate is a hint
 //! of the host's: good for a program's timers, not for a decision about security.
-const std = @import("std");
 const abi = @import("abi.zig");
 const Failure = abi.Failure;
 const Wasi = @import("wasi.zig").Wasi;

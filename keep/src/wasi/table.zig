@@ -1,5 +1,4 @@
 //! Descriptors as such: `fd_close`, `fd_renumber`, `fd_fdstat_*`, `fd_prestat_*`, `fd_sync`, `fd_datasync`.
-const std = @import("std");
 const abi = @import("abi.zig");
 const Failure = abi.Failure;
 const Wasi = @import("wasi.zig").Wasi;

@@ -5,7 +5,6 @@
 //! - linear memory is touched through `Memory` only; results are checked to fit before anything is done;
 //! - a call that fails has changed nothing, except that a transfer may have been partly done when memory ran out;
 //! - nothing loops without bound, and nothing waits but `poll_oneoff` and a read of standard input.
-const std = @import("std");
 const abi = @import("abi.zig");
 const Descriptors = @import("descriptors.zig").Descriptors;
 const Environment = @import("../environment.zig").Environment;

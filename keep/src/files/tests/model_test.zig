@@ -163,7 +163,10 @@ const Run = struct {
 
     fn unlink(self: *Run, p: []const u8) !void {
         const expected: ?anyerror = self.model.blocked(p) orelse
-            if (self.model.things.get(p)) |thing| (if (thing == .directory) error.IsDirectory else null) else error.NotFound;
+            if (self.model.things.get(p)) |thing|
+                (if (thing == .directory) error.IsDirectory else null)
+            else
+                error.NotFound;
         const target = self.walk(p) catch |reason| return agree(expected, @as(anyerror!void, reason));
         if (expected == null) try self.orphan(target.node, p);
         try agree(expected, self.files.removeFile(target, self.now()));
@@ -229,7 +232,9 @@ const Run = struct {
         if (thing.* == .directory) return;
         const size = if (self.random.boolean()) self.random.uintLessThan(usize, 40_000) else 0;
         try self.files.resize(target.node, size, self.now());
-        if (size < thing.file.items.len) thing.file.shrinkRetainingCapacity(size) else try thing.file.appendNTimes(gpa, 0, size - thing.file.items.len);
+        const bytes = &thing.file;
+        if (size < bytes.items.len) bytes.shrinkRetainingCapacity(size);
+        try bytes.appendNTimes(gpa, 0, size - bytes.items.len);
     }
 
     fn compare(self: *Run, p: []const u8) !void {

@@ -6,7 +6,6 @@ const Program = program.Program;
 const expect = program.expect;
 const expectEqual = std.testing.expectEqual;
 const expectEqualStrings = std.testing.expectEqualStrings;
-const rights = abi.rights;
 
 const at = 64; // where Program.stat leaves the record
 const Field = enum(u32) { device = 0, inode = 8, kind = 16, links = 24, size = 32, accessed = 40, modified = 48, changed = 56 };

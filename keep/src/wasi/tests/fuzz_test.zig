@@ -7,7 +7,6 @@
 const std = @import("std");
 const abi = @import("../abi.zig");
 const descriptors = @import("../descriptors.zig");
-const file_system = @import("../../files/file_system.zig");
 const options = @import("options");
 const program = @import("program.zig");
 const Program = program.Program;
