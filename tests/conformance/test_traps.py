@@ -34,28 +34,40 @@ MODULE = """
 """
 
 TRAPS = {
-    "load outside": ("(drop (i32.load (i32.const 0x7fffffff)))", "MemoryOutOfBounds"),
-    "load far outside": ("(drop (i32.load offset=0xfffffff0 (i32.const 0xffffffff)))", "MemoryOutOfBounds"),
-    "store at the end": ("(i32.store (i32.const 65533) (i32.const 1))", "MemoryOutOfBounds"),
+    "load outside": ("(drop (i32.load (i32.const 0x7fffffff)))", "out of bounds memory access"),
+    "load far outside": (
+        "(drop (i32.load offset=0xfffffff0 (i32.const 0xffffffff)))",
+        "out of bounds memory access",
+    ),
+    "store at the end": ("(i32.store (i32.const 65533) (i32.const 1))", "out of bounds memory access"),
     "copy outside": (
         "(memory.copy (i32.const 65530) (i32.const 0) (i32.const 100))",
-        "MemoryOutOfBounds",
+        "out of bounds memory access",
     ),
-    "fill outside": ("(memory.fill (i32.const 65530) (i32.const 1) (i32.const 100))", "MemoryOutOfBounds"),
-    "division by zero": ("(drop (i32.div_s (i32.const 7) (global.get $zero)))", "IntegerDivisionByZero"),
+    "fill outside": (
+        "(memory.fill (i32.const 65530) (i32.const 1) (i32.const 100))",
+        "out of bounds memory access",
+    ),
+    "division by zero": ("(drop (i32.div_s (i32.const 7) (global.get $zero)))", "integer divide by zero"),
     "overflow": (
         "(drop (i32.div_s (i32.const 0x80000000) (i32.sub (global.get $zero) (i32.const 1))))",
-        "IntegerOverflow",
+        "integer overflow",
     ),
-    "unreachable": ("unreachable", "UnreachableCodeReached"),
+    "unreachable": ("unreachable", "wasm `unreachable` instruction executed"),
     "conversion": (
         "(drop (i32.trunc_f64_s (f64.div (f64.convert_i32_u (global.get $zero)) (f64.const 0))))",
-        "BadConversionToInteger",
+        "invalid conversion to integer",
     ),
-    "recursion": ("(call $deeper (i32.const 1))", "StackOverflow"),
-    "null in the table": ("(call_indirect (type $none) (i32.const 1))", "IndirectCallToNull"),
-    "wrong signature": ("(call_indirect (type $one) (i32.const 1) (i32.const 0))", "BadSignature"),
-    "outside the table": ("(call_indirect (type $none) (i32.const 99))", "TableOutOfBounds"),
+    "recursion": ("(call $deeper (i32.const 1))", "call stack exhausted"),
+    "null in the table": ("(call_indirect (type $none) (i32.const 1))", "uninitialized element"),
+    "wrong signature": (
+        "(call_indirect (type $one) (i32.const 1) (i32.const 0))",
+        "indirect call type mismatch",
+    ),
+    "outside the table": (
+        "(call_indirect (type $none) (i32.const 99))",
+        "undefined element: out of bounds table access",
+    ),
 }
 
 
