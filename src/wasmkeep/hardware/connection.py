@@ -86,7 +86,7 @@ class Connection:
 
     def submit(self, frames: Sequence[Frame]) -> list[asyncio.Future[Answer]]:
         """Send calls in one go. Raises `MachineGone` when the connection has ended."""
-        if self.closed or self._ended.done():
+        if self.closed:
             raise MachineGone("the connection has ended")
         buffers = [buffer for frame in frames for buffer in frame.buffers]
         if not self._outgoing and len(buffers) <= _IOV_MAX:
@@ -168,6 +168,7 @@ class Connection:
         self._ended.set_result(None)
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(error)
@@ -180,16 +181,13 @@ class Connection:
         if self.closed:
             return
         try:
-            if not self._ended.done():
-                self._socket.shutdown(socket.SHUT_WR)
-                await self._ended
-        except OSError:  # it is gone already
-            self._fail(MachineGone("the connection was closed"))
+            self._socket.shutdown(socket.SHUT_WR)
+            await self._ended
+        except OSError:  # the machine is gone already
+            pass
         finally:
             self.abandon()
 
     def abandon(self) -> None:
         """Hang up without waiting. The machine still destroys everything, a little later."""
-        if not self.closed:
-            self._fail(MachineGone("the connection was closed"))
-            self._socket.close()
+        self._fail(MachineGone("the connection was closed"))

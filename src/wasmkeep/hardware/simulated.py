@@ -184,6 +184,12 @@ class Platform:
             with suppress(MachineGone):
                 self._spare = Connection(connect(self._path))
 
+    async def __aenter__(self) -> Platform:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """Hang up. Guests have connections of their own and stay."""
         if self._spare is not None:
@@ -259,6 +265,12 @@ class Guest:
     async def host_read(self, gpa: int, size: int) -> bytes:
         """What a read of the machine's memory gives: ciphertext, and plaintext in the window only."""
         return (await self._perform(machine_calls.host_read(gpa, size)))[1]
+
+    async def __aenter__(self) -> Guest:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Destroy the guest and wait until its key slot is free. At any time, also while it runs."""

@@ -17,6 +17,7 @@ from wasmkeep.hardware.calls import File
 from wasmkeep.hardware.frames import Reply, Request
 from wasmkeep.hardware.kvm_sev import PAGE
 from wasmkeep.hardware.machine_calls import (
+    EXIT_PORT,
     KVM_RUN,
     MAX_READ,
     VMSA_SIZE,
@@ -158,6 +159,7 @@ class HostConnection:
 def _seen(machine: SnpVirtualMachine) -> RunState:
     """An exit as a host sees it: registers only of a guest that its owner allowed to be debugged."""
     state = machine.run()
-    if state.exit_reason == ExitReason.IO or machine.guest.policy & POLICY_DEBUG:
+    asked = state.exit_reason == ExitReason.IO and state.port == EXIT_PORT
+    if asked or machine.guest.policy & POLICY_DEBUG:
         return state
     return ended(state.exit_reason)
