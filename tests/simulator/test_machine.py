@@ -273,6 +273,24 @@ def test_a_byte_from_the_host_ends_a_run_as_a_signal_would(cpu: str) -> None:
     run(test())
 
 
+@EITHER
+def test_a_run_without_a_guest_is_refused_and_costs_others_nothing(cpu: str) -> None:
+    async def test() -> None:
+        async with platform(cpu) as on:
+            calls = [machine_calls.run(), machine_calls.run(), psp_sev.snp_platform_status()]
+            answers = on._connection.submit([encode_call(call) for call in calls])
+            values = [(await answer).result.value for answer in answers]
+            assert values[-1] == 0
+            assert {*values[:-1]} <= {-errno.EBADF, -errno.EINTR}
+            guest = await launched(on, tiny.SPIN)  # and runs can still be interrupted
+            running = asyncio.ensure_future(guest.run())
+            await asyncio.sleep(0.05)
+            await guest.close()
+            assert (await running).kind is ExitKind.ENDED
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     "nonsense", [b"\0" * 24, b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", struct.pack("<I", 24)]
 )

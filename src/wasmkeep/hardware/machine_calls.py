@@ -23,6 +23,7 @@ VMSA_SIZE = 4096
 MAX_READ = 1 << 20  # bytes of one HOST_READ
 KVM_RUN = io(0xAE, 0x80)
 EXIT_PORT = 0x10
+_DESCRIPTION = 16 << 10  # bytes of room for DESCRIBE
 
 
 class MachineOperation(IntEnum):
@@ -90,7 +91,7 @@ class RunState(ctypes.LittleEndianStructure):
 
 
 def describe() -> Call:
-    return Call("DESCRIBE", File.MACHINE, MachineOperation.DESCRIBE, (bytes(4096),))
+    return Call("DESCRIBE", File.MACHINE, MachineOperation.DESCRIBE, (bytes(_DESCRIPTION),))
 
 
 def create_guest(memory: int) -> Call:

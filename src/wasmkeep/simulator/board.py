@@ -30,7 +30,7 @@ from wasmkeep.hardware.machine_calls import (
 )
 from wasmkeep.hardware.psp_sev import FirmwareCommand
 from wasmkeep.hardware.sev_status import SevStatus
-from wasmkeep.simulator.cpu import CpuKind, ended
+from wasmkeep.simulator.cpu import CpuKind, GuestCpu, ended
 from wasmkeep.simulator.guest import POLICY_DEBUG
 from wasmkeep.simulator.secure_processor import SecureProcessor
 from wasmkeep.simulator.sev_device import sev_ioctl
@@ -64,6 +64,11 @@ class HostConnection:
         if self._machine is None:
             raise OSError(errno.EBADF, "this connection has no guest")
         return self._machine
+
+    @property
+    def cpu(self) -> GuestCpu | None:
+        """What runs this connection's guest, if there is one."""
+        return None if self._machine is None else self._machine.cpu
 
     def is_run(self, request: Request) -> bool:
         return request.file is File.VCPU and request.number == KVM_RUN

@@ -23,7 +23,7 @@ from wasmkeep.hardware.frames import (
     encode_reply,
 )
 from wasmkeep.simulator.board import Board, HostConnection
-from wasmkeep.simulator.cpu import Interrupted
+from wasmkeep.simulator.cpu import GuestCpu, Interrupted
 
 _ARMED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 
@@ -67,14 +67,14 @@ class Connection:
         self._frames = FrameBuffer(REQUEST.size)
         self._replies: list[bytes] = []
         self._descriptors: list[int] = []  # to go with them; the guest's own, not ours to close
-        self._interrupting = threading.Lock()  # while held, the guest's CPU exists
-        self._running = False
+        self._interrupting = threading.Lock()
+        self._running: GuestCpu | None = None  # while the lock is held, it exists
         self.finished = threading.Event()
 
     def interrupt(self) -> None:
         with self._interrupting:
-            if self._running:
-                self._host.machine.cpu.interrupt()
+            if self._running is not None:
+                self._running.interrupt()
 
     def stop(self) -> None:
         with suppress(OSError):
@@ -129,7 +129,7 @@ class Connection:
     def _run(self, request: Request) -> Reply:
         """Run the guest until it exits or its host wants something else (EINTR)."""
         with self._interrupting:
-            self._running = True
+            self._running = self._host.cpu
         try:
             while True:
                 if self._frames:
@@ -141,7 +141,7 @@ class Connection:
                     return Reply(-errno.EINTR)
         finally:
             with self._interrupting:
-                self._running = False
+                self._running = None
 
     def _pending(self) -> bool:
         """Whether bytes, or the end of them, are waiting."""

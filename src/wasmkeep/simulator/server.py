@@ -8,6 +8,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from wasmkeep.simulator.connections import Connection, Watcher
 
 MAX_CONNECTIONS = 2048
 _BACKLOG = 256
+_BREATH = 0.05  # seconds
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -46,7 +48,11 @@ class Server:
                     self._accept(board, watcher)
 
     def _accept(self, board: Board, watcher: Watcher) -> None:
-        host, _ = self._listener.accept()
+        try:
+            host, _ = self._listener.accept()
+        except OSError:  # out of descriptors, or the host is gone again: those who are served go on
+            time.sleep(_BREATH)
+            return
         _, uid, _ = _PEER.unpack(host.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         with self._lock:
             if uid not in (os.geteuid(), 0) or len(self._connections) >= MAX_CONNECTIONS:
@@ -54,7 +60,11 @@ class Server:
                 return
             connection = Connection(host, board, watcher)
             self._connections.add(connection)
-        threading.Thread(target=self._run, args=(connection,), name="host", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(connection,), name="host", daemon=True).start()
+        except RuntimeError:  # out of threads
+            self._connections.discard(connection)
+            host.close()
 
     def _run(self, connection: Connection) -> None:
         try:

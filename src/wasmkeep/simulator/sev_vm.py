@@ -33,6 +33,7 @@ from wasmkeep.simulator.vmsa import InvalidVmsa
 
 _FIRST_SNP_COMMAND = 100
 _BY_IOCTL = frozenset(SnpPageType) - {SnpPageType.VMSA}
+MAX_LAUNCH_UPDATE = 1 << 30  # bytes of one call
 _SOURCED = frozenset((SnpPageType.NORMAL, SnpPageType.UNMEASURED, SnpPageType.CPUID))
 
 
@@ -120,7 +121,7 @@ class SnpVirtualMachine:
         if update.type not in _BY_IOCTL:
             raise _invalid("not a page type that KVM takes")
         gpa, size = update.gfn_start * PAGE, update.len
-        if not size or size % PAGE or gpa + size > self.cpu.size:
+        if not 0 < size <= MAX_LAUNCH_UPDATE or size % PAGE or gpa + size > self.cpu.size:
             raise _invalid("whole pages of the guest's memory")
         if self.cpu.is_shared(gpa, size):
             raise _invalid("the window is shared, not private memory")
