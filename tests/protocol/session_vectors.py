@@ -1,7 +1,7 @@
 """Vectors of a session, both ways: ``python -m tests.protocol.session_vectors`` writes the tenant's.
 
-``keep/src/vectors/from_tenant.txt`` is made here and checked by the keep's Zig tests; ``from_keep.txt`` is made
-by ``keep/src/session_vectors.zig`` and checked by ``test_vectors.py``. Each line is a name, a colon, and
+``keep/src/vectors/from_tenant.txt`` is made here and checked by the keep's Zig tests; ``from_keep.txt`` is
+made by ``keep/src/session_vectors.zig`` and checked by ``test_vectors.py``. Each line is a name, a colon, and
 hexadecimal bytes. Everything in them is made from fixed seeds; nothing is secret.
 """
 
