@@ -24,6 +24,7 @@ const loader = @import("loader.zig");
 const machine = @import("machine.zig");
 const memory = @import("memory.zig");
 const refusal = @import("refusal.zig");
+const stack = @import("stack.zig");
 const transcript = @import("transcript.zig");
 const Buffers = @import("keep.zig").Buffers;
 const Files = @import("files/file_system.zig").FileSystem;
@@ -72,6 +73,7 @@ fn run(keep: *Keep) Refused!void {
     try wire.await();
     const answer = try accept(wire, &identity, &evidence.report_data); // 5.
     try authenticate(wire, &identity, &hints, &answer.message); // 6.
+    stack.wipeBelow();
 
     keep.signer = .{ .key = identity.receipt, .session_id = answer.session_id };
     try load(keep); // 7.

@@ -3,10 +3,10 @@
 
 const std = @import("std");
 const crypto = std.crypto;
-const layout = @import("layout.zig");
 const machine = @import("machine.zig");
 const records = @import("records.zig");
 const refusal = @import("refusal.zig");
+const stack = @import("stack.zig");
 const Window = @import("window.zig").Window;
 const Operation = @import("window.zig").Operation;
 const data_size = @import("window.zig").data_size;
@@ -84,6 +84,7 @@ pub const Wire = struct {
     pub fn send(self: *Wire, record_type: records.Type, payload: []const u8) Refused!void {
         const size = records.length_size + records.sealedLength(payload.len);
         if (size > data_size - self.pending) try self.exchange(0);
+        stack.note();
         const record = self.channel.?.send.seal(record_type, payload, self.outbound);
         self.sendClear(record);
     }
@@ -103,6 +104,7 @@ pub const Wire = struct {
         const length = records.bodyLength(field) catch return self.refuse(.record_length, 0);
         const body = self.inbound[records.length_size..][0..length];
         self.takeClear(body) orelse return self.refuse(.record_length, length);
+        stack.note();
         return self.channel.?.receive.open(field, body) catch |reason| self.refuse(switch (reason) {
             error.Length => .record_length,
             error.Authentication => .record_authentication,
@@ -139,6 +141,7 @@ pub const Wire = struct {
     fn close(self: *Wire) void {
         if (self.channel) |*channel| channel.wipe();
         crypto.secureZero(u8, self.inbound);
+        stack.wipeAll();
     }
 
     fn finally(self: *Wire, operation: Operation) noreturn {

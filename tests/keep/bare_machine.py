@@ -61,7 +61,7 @@ def secrets_page(key: bytes) -> bytes:
     return (struct.pack("<I28x", 3) + key).ljust(4096, b"\0")
 
 
-@dataclass(slots=True)
+@dataclass
 class StandInProcessor:
     """Answers MSG_REPORT_REQ; ``spoil`` may alter the answer, ``host_data`` is what the launch fixed."""
 

@@ -315,7 +315,7 @@ def test_a_trap_with_a_broken_stack_pointer_is_reported(relay: Relay) -> None:
 
 @pytest.mark.parametrize("kind", SNP)
 def test_the_one_port_shows_a_host_nothing_new(relay: Relay) -> None:
-    """Raw code may leave by the port: the host sees what it saw before; the tenant refuses to see it twice."""
+    """Raw code may leave by the port: the host sees it all again, and the tenant refuses that."""
     code = assemble({"out": f"out 0x10, al\n xor eax, eax\n {EXIT}"})["out"]
     with pytest.raises(SessionError) as refused:
         run(relay, code)
