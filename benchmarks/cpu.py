@@ -57,8 +57,8 @@ async def measure(*, rounds: int = 7, work: float = 1.0) -> list[Result]:
     compute = compile_c("compute", BUILD)
     results = []
     for name, program, much, little, memory in (
-        ("compute", compute, (str(max(2, int(60 * work))),), ("1",), 32 << 20),
-        ("cpython", cpython(), _loop(int(10_000_000 * work)), _loop(1), _CPYTHON_MEMORY),
+        ("compute", compute, (str(max(2, int(80 * work))),), ("1",), 32 << 20),
+        ("cpython", cpython(), _loop(int(500_000 * work)), _loop(1), _CPYTHON_MEMORY),
     ):
         keep, peer = await _compare(program, much, little, memory, rounds)
         reference = "plain wasmtime, precompiled"

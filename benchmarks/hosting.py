@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.timing import milliseconds_since
 from wasmkeep.cli.children import Child, child
+from wasmkeep.errors import SystemFailure
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.tenant.client import HostClient
 from wasmkeep.tenant.deployment import Deployment
@@ -121,6 +122,6 @@ async def _until_listening(process: Child) -> dict[str, str]:
     while said.get("event") != "listening":
         said.update(await process.line(_BOOT_SECONDS))
         if said["event"] == "error":
-            raise RuntimeError(f"the host did not start: {said['message']}")
+            raise SystemFailure("bench.host", "the host did not start", found=said["message"])
     process.started()
     return said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib import metadata
 from pathlib import Path
 
 import wasmtime
@@ -17,16 +19,20 @@ class Peer:
     """
 
     def __init__(self, program: Path, folder: Path) -> None:
-        """Compiles. Raises OSError, WasmtimeError."""
+        """Compiles, unless ``folder`` has it from before. Raises OSError, WasmtimeError."""
         folder.mkdir(parents=True, exist_ok=True)
+        wasm = program.read_bytes()
+        key = hashlib.sha256(wasm + metadata.version("wasmtime").encode()).hexdigest()
         self._engine = wasmtime.Engine()
         self._linker = wasmtime.Linker(self._engine)
         self._linker.define_wasi()
         self._name = program.name
-        self._compiled = folder / f"{program.name}.cwasm"
+        self._compiled = folder / f"{key}.cwasm"
         self._output = folder / f"{program.name}.out"
-        module = wasmtime.Module.from_file(self._engine, str(program))
-        self._compiled.write_bytes(module.serialize())
+        if not self._compiled.exists():
+            partial = self._compiled.with_suffix(".part")
+            partial.write_bytes(wasmtime.Module(self._engine, wasm).serialize())
+            partial.rename(self._compiled)
 
     def run(self, *arguments: str) -> bytes:
         """What the program wrote to its standard output. RuntimeError unless it exited with 0."""
