@@ -108,6 +108,31 @@ def test_a_crash_of_host_or_machine_is_an_error_and_clears_away(
     assert_nothing_left(user)
 
 
+def test_ctrl_c_works_while_nobody_reads_the_output(user: User, cpu: str) -> None:
+    flags = ["--simulated", "--machine", MACHINE, "--cpu", cpu, "--quiet"]
+    process = user.popen("run", *flags, CAT)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        os.set_blocking(process.stdin.fileno(), False)
+        refused = 0
+        end = time.monotonic() + 60
+        while refused < 20 and time.monotonic() < end:  # until every pipe on the way is full
+            try:
+                os.write(process.stdin.fileno(), b"x" * 65536)
+                refused = 0
+            except BlockingIOError:
+                refused += 1
+                time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert soon(lambda: process.poll() is not None)
+        assert process.returncode == 130
+        assert_nothing_left(user)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_reader_that_went_away_ends_the_run(user: User, cpu: str) -> None:
     command = " ".join(user.command("run", "--simulated", "--machine", MACHINE, "--cpu", cpu, "--quiet", CAT))
     line = f"yes | {command} | head -n 2; echo ${{PIPESTATUS[1]}}"

@@ -41,7 +41,9 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 def add_deployment_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of section "what it is given" and "what it must prove" of ``run`` and ``deploy``."""
     parser.add_argument(
-        "program", metavar="PROGRAM", help=".wasm or .wat file, or a directory with main.wasm and Keep.toml"
+        "program",
+        metavar="PROGRAM",
+        help=".wasm or .wat file, or a directory with main.wasm (or .wat) and Keep.toml",
     )
     given = parser.add_argument_group("what the program is given")
     given.add_argument(

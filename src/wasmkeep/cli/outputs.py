@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+from threading import Event
 from typing import TYPE_CHECKING
 
 from wasmkeep.tenant.streams import FileOutput
@@ -12,7 +13,14 @@ if TYPE_CHECKING:
     from wasmkeep.cli.console import Console
     from wasmkeep.tenant.streams import Output
 
-__all__ = ["ProgramOutput", "program_error_output"]
+__all__ = ["ProgramOutput", "program_error_output", "writing"]
+
+_WRITING = Event()
+
+
+def writing() -> bool:
+    """Whether the program's output is being written now, which may take as long as its reader likes."""
+    return _WRITING.is_set()
 
 
 class ProgramOutput:
@@ -25,7 +33,11 @@ class ProgramOutput:
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``. Raises OutputError."""
-        self._output.write(data)
+        _WRITING.set()
+        try:
+            self._output.write(data)
+        finally:
+            _WRITING.clear()
         if data:
             self._console.program_wrote(data[-1], seen=self._seen)
 
