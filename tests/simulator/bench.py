@@ -48,9 +48,9 @@ class TableMemory:
         assert size == PAGE
         return self.pages.get(gpa // PAGE, bytes(PAGE))
 
-    def write(self, gpa: int, data: bytes) -> None:
+    def write(self, gpa: int, data: bytes | memoryview) -> None:
         for offset in range(0, len(data), PAGE):
-            self.pages[(gpa + offset) // PAGE] = data[offset : offset + PAGE]
+            self.pages[(gpa + offset) // PAGE] = bytes(data[offset : offset + PAGE])
 
     def is_shared(self, gpa: int, size: int) -> bool:
         return gpa + size > WINDOW and gpa < WINDOW + WINDOW_SIZE

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from wasmkeep.errors import SystemFailure
 
@@ -63,8 +64,7 @@ class Call:
         return placed
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What the kernel answered: `value` as the ioctl returned it, or −errno; and the memory afterwards."""
 
     value: int

@@ -14,7 +14,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasmkeep.errors import PlatformUnavailable
 from wasmkeep.hardware.calls import Call, Result
@@ -45,8 +45,7 @@ class MachineGone(PlatformUnavailable):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A call's result; `descriptor` is one the machine passed along, owned by the receiver."""
 
     call: Call
@@ -172,6 +171,7 @@ class Connection:
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # whoever waits hears of it; who does not is not complained about
         self._waiting.clear()
         while self._descriptors:
             os.close(self._descriptors.popleft())

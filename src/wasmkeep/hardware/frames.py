@@ -34,8 +34,10 @@ class FrameError(Exception):
 
 
 class Segment(NamedTuple):
+    """`data` of a decoded frame is a view of it: valid until the buffer's next `space`."""
+
     address: int
-    data: bytes
+    data: bytes | memoryview
 
 
 class Request(NamedTuple):
@@ -84,13 +86,13 @@ def result_memory(call: Call, reply: Reply) -> tuple[bytes, ...]:
         index = _INDEX.get(address, MAX_SEGMENTS)
         if index >= len(memory) or len(data) != len(memory[index]):
             raise FrameError("a reply wrote outside the call's memory")
-        memory[index] = data
+        memory[index] = bytes(data)
     return tuple(memory)
 
 
 def encode_reply(reply: Reply) -> bytes:
     fields: list[int] = []
-    parts = [b""]
+    parts: list[bytes | memoryview] = [b""]
     length = REPLY.size
     for address, data in reply.segments:
         fields += (address, len(data), 0)
@@ -119,7 +121,7 @@ def _segments(frame: memoryview, offset: int, count: int) -> tuple[Segment, ...]
         address, size, zero = table[index : index + 3]
         if zero or offset + size > len(frame) or address + size >= 1 << 64:
             raise FrameError("a segment outside its frame")
-        segments.append(Segment(address, bytes(frame[offset : offset + size])))
+        segments.append(Segment(address, frame[offset : offset + size]))
         offset += size
     if offset != len(frame):
         raise FrameError("bytes after the last segment")

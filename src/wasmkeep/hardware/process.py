@@ -10,6 +10,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
@@ -34,3 +36,15 @@ def forbid_core_dumps() -> None:
 def forbid_new_privileges() -> None:
     """Nothing that this process executes gains privileges (needed for a seccomp filter without root)."""
     _set(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def keep_freed_memory(size: int) -> None:
+    """Let malloc keep up to `size` freed bytes for the next allocation: fresh pages are dear.
+
+    A hint; a C library without mallopt ignores it.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, size)
+        mallopt(_M_TRIM_THRESHOLD, size)

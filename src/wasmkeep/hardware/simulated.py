@@ -7,11 +7,11 @@ nothing else.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import json
 import mmap
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,15 +19,19 @@ from enum import StrEnum
 from typing import Protocol
 
 from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
-from wasmkeep.hardware.calls import Call, File, IoctlRefused
-from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
+from wasmkeep.hardware.calls import Call, IoctlRefused
+from wasmkeep.hardware.connection import Connection, MachineGone, connect
 from wasmkeep.hardware.frames import Frame, encode_call
-from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_SIZE, ExitReason, RunState
+from wasmkeep.hardware.machine_calls import EXIT_PORT, ExitReason, RunState
 from wasmkeep.hardware.psp_sev import SnpPlatformStatus
+from wasmkeep.hardware.shell import Shell, checked
 
 __all__ = ["Exit", "ExitKind", "Guest", "LaunchRegion", "MachineDescription", "MachineGone", "Platform"]
 
 _CHUNK = 1 << 20  # bytes of one SNP_LAUNCH_UPDATE
+# Seconds after a launch: by then that keep has started and waits for its tenant, and the machine is idle.
+_PREPARE_AFTER = 0.005
+_RUN = encode_call(machine_calls.run())
 
 
 class LaunchRegion(Protocol):
@@ -92,7 +96,8 @@ class Platform:
         self.description = description
         self._path = path
         self._connection = connection
-        self._spare: Connection | None = None
+        self._spare: Shell | None = None
+        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def open(cls, path: str) -> Platform:
@@ -100,13 +105,11 @@ class Platform:
         connection = Connection(connect(path))
         try:
             answer = await connection.call(machine_calls.describe())
-            description = MachineDescription.parse(_checked(answer)[0])
+            description = MachineDescription.parse(checked(answer)[0])
         except BaseException:
             connection.abandon()
             raise
-        platform = cls(path, connection, description)
-        platform._prepare()
-        return platform
+        return cls(path, connection, description)
 
     async def status(self) -> SnpPlatformStatus:
         return psp_sev.decode_status(await self._issue(psp_sev.snp_platform_status()))
@@ -128,7 +131,7 @@ class Platform:
         await self._issue(psp_sev.snp_commit())
 
     async def _issue(self, call: Call) -> tuple[bytes, ...]:
-        return _checked(await self._connection.call(call))
+        return checked(await self._connection.call(call))
 
     async def create_guest(self, memory: int) -> Guest:
         """An empty guest of `memory` bytes, to be launched step by step. Raises `IoctlRefused`."""
@@ -159,30 +162,32 @@ class Platform:
         return await self._launch(memory, [start, *_image_frames(image, vmsa), encode_call(finish)])
 
     async def _launch(self, memory: int, frames: list[Frame]) -> Guest:
-        connection, self._spare = self._spare, None
-        if connection is None or connection.closed:
-            connection = Connection(connect(self._path))
-        window: mmap.mmap | None = None
+        shell, self._spare = self._spare, None
+        if shell is not None and (shell.memory != memory or shell.connection.closed):
+            shell.discard()
+            shell = None
+        shell = shell or Shell(self._path, memory)
         try:
-            create = encode_call(machine_calls.create_guest(memory))
-            answers = connection.submit([create, encode_call(kvm_sev.init2()), *frames])
-            created = await answers[0]
-            _checked(created)
-            window = _map_window(created)
-            for answer in answers[1:]:
-                _checked(await answer)
+            answers = shell.connection.submit(frames)
         except BaseException:
-            connection.abandon()
-            if window is not None:
-                window.close()
+            shell.discard()
             raise
-        return Guest(self, connection, window)
+        window = await shell.window()
+        try:
+            for answer in answers:
+                checked(await answer)
+        except BaseException:
+            shell.connection.abandon()
+            window.close()
+            raise
+        self._loop.call_later(_PREPARE_AFTER, self._prepare, memory)
+        return Guest(shell.connection, window)
 
-    def _prepare(self) -> None:
-        """Keep one connection at hand, so that the next guest need not wait for the machine to accept it."""
+    def _prepare(self, memory: int) -> None:
+        """Have a shell made for the next guest, which is likely to be as large."""
         if self._spare is None and not self._connection.closed:
             with suppress(MachineGone):
-                self._spare = Connection(connect(self._path))
+                self._spare = Shell(self._path, memory)
 
     async def __aenter__(self) -> Platform:
         return self
@@ -193,7 +198,7 @@ class Platform:
     async def close(self) -> None:
         """Hang up. Guests have connections of their own and stay."""
         if self._spare is not None:
-            self._spare.abandon()
+            self._spare.discard()
             self._spare = None
         await self._connection.close()
 
@@ -201,9 +206,8 @@ class Platform:
 class Guest:
     """One guest. It lives as long as its connection: closed, lost or killed, the machine destroys it."""
 
-    def __init__(self, platform: Platform, connection: Connection, window: mmap.mmap) -> None:
+    def __init__(self, connection: Connection, window: mmap.mmap) -> None:
         self.window = memoryview(window)
-        self._platform = platform
         self._connection = connection
         self._mapping = window
         self._closing = False
@@ -211,7 +215,7 @@ class Guest:
     async def _perform(self, *calls: Call) -> tuple[bytes, ...]:
         memory: tuple[bytes, ...] = ()
         for answer in self._connection.submit([encode_call(call) for call in calls]):
-            memory = _checked(await answer)
+            memory = checked(await answer)
         return memory
 
     async def launch_start(self, policy: int, gosvw: bytes = bytes(16)) -> None:
@@ -244,7 +248,8 @@ class Guest:
     async def run(self) -> Exit:
         """Run until the guest exits. While it runs nothing else may be asked of it but `close`."""
         try:
-            memory = await self._perform(machine_calls.run())
+            (answer,) = self._connection.submit([_RUN])
+            memory = checked(await answer)
         except MachineGone:
             if self._closing:
                 return Exit(ExitKind.ENDED)
@@ -281,7 +286,6 @@ class Guest:
             self.window.release()
             with suppress(BufferError):  # somebody still holds a slice; it goes with that
                 self._mapping.close()
-            self._platform._prepare()  # noqa: SLF001 - one module, two faces of one machine
 
 
 @functools.lru_cache(maxsize=8)
@@ -311,25 +315,6 @@ def _updates(gpa: int, data: bytes | None, size: int, page_type: int) -> Iterato
     for offset in range(0, size, _CHUNK):
         piece = data[offset : offset + _CHUNK]
         yield kvm_sev.snp_launch_update(gpa + offset, piece, len(piece), page_type)
-
-
-def _checked(answer: Answer) -> tuple[bytes, ...]:
-    if answer.call.file is File.VM:
-        return kvm_sev.check(answer.call, answer.result)
-    if answer.call.file is File.SEV:
-        return psp_sev.check(answer.call, answer.result)
-    if answer.result.value < 0:
-        raise IoctlRefused(answer.call.name, -answer.result.value)
-    return answer.result.memory
-
-
-def _map_window(created: Answer) -> mmap.mmap:
-    if created.descriptor is None:
-        raise MachineGone("it passed no window")
-    try:
-        return mmap.mmap(created.descriptor, WINDOW_SIZE)
-    finally:
-        os.close(created.descriptor)
 
 
 def _exit(state: RunState) -> Exit:

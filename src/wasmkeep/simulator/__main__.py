@@ -19,7 +19,7 @@ from typing import Any
 
 from wasmkeep.errors import PlatformUnavailable, WasmkeepError
 from wasmkeep.hardware.kvm import prepare_signals
-from wasmkeep.hardware.process import forbid_core_dumps
+from wasmkeep.hardware.process import forbid_core_dumps, keep_freed_memory
 from wasmkeep.simulator.board import Board
 from wasmkeep.simulator.cpu import CpuKind
 from wasmkeep.simulator.kvm_cpu import KvmCpuKind
@@ -31,6 +31,7 @@ from wasmkeep.simulator.secure_processor import SecureProcessor
 from wasmkeep.simulator.server import Server
 
 _PROBE_MEMORY = 4 << 20
+_KEPT_MEMORY = 16 << 20  # bytes
 
 
 def main(arguments: list[str]) -> int:
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
         options = parse(arguments)
         forbid_core_dumps()
         _allow_many_descriptors()
+        keep_freed_memory(_KEPT_MEMORY)
         stop = _stop_signals()
         cpu = _choose_cpu(options.cpu)
         try:

@@ -88,8 +88,6 @@ class Connection:
             while self._receive():
                 while (frame := self._frames.take()) is not None:
                     self._answer(decode_request(frame))
-                if not self._frames:  # else the rest of a frame is on its way
-                    self._flush()
         except (FrameError, BrokenPipeError, ConnectionResetError):
             pass  # that host is gone, or talks nonsense: its guest ends, nobody else's
         finally:
@@ -99,8 +97,13 @@ class Connection:
             self.finished.set()
 
     def _receive(self) -> bool:
-        """More bytes; False at the end."""
-        count = self._socket.recv_into(self._frames.space())
+        """More bytes; False at the end. Replies go out when there is nothing more to perform."""
+        space = self._frames.space()
+        try:
+            count = self._socket.recv_into(space, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._flush()
+            count = self._socket.recv_into(space)
         self._frames.received(count)
         return count > 0
 

@@ -16,7 +16,7 @@ _HEAD = struct.Struct("<IIQ")  # count, rsvd, rsvd
 _ENTRY = struct.Struct("<IIQQIIIIQ")  # eax_in, ecx_in, xcr0_in, xss_in, eax, ebx, ecx, edx, rsvd
 
 
-def correct_cpuid_page(page: bytes) -> bytes:
+def correct_cpuid_page(page: bytes | memoryview) -> bytes:
     """`page` as the firmware would have accepted it; the same bytes when it is well-formed."""
     count, _, _ = _HEAD.unpack_from(page)
     count = min(count, MAX_ENTRIES)

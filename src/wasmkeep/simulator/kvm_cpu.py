@@ -114,7 +114,7 @@ class KvmGuest:
     def read(self, gpa: int, size: int) -> bytes:
         return bytes(self._memory.view[gpa : gpa + size])
 
-    def write(self, gpa: int, data: bytes) -> None:
+    def write(self, gpa: int, data: bytes | memoryview) -> None:
         self._memory.populate(gpa, len(data))
         self._memory.view[gpa : gpa + len(data)] = data
 

@@ -30,7 +30,11 @@ NO_PERMISSIONS: Permissions = (0, 0, 0)
 
 
 def extend(
-    digest: bytes, page_type: SnpPageType, gpa: int, page: bytes | None, permissions: Permissions
+    digest: bytes,
+    page_type: SnpPageType,
+    gpa: int,
+    page: bytes | memoryview | None,
+    permissions: Permissions,
 ) -> bytes:
     """One page. `page` is its 4096 bytes where the type measures contents, else ignored."""
     contents = _NO_CONTENTS
@@ -67,20 +71,21 @@ class LaunchDigests:
         page_type: SnpPageType,
         gpa: int,
         size: int,
-        data: bytes,
+        data: bytes | memoryview,
         permissions: Permissions = NO_PERMISSIONS,
     ) -> bytes:
         """`data` is `size` bytes for a measured type, else empty."""
         key = (digest, page_type, gpa, size, permissions)
         with self._lock:
             known = self._known.get(key)
-            if known is not None and known.data == data:
+            # Comparing a memoryview with `==` goes byte by byte; startswith compares memory.
+            if known is not None and len(known.data) == len(data) and known.data.startswith(data):
                 self._known.move_to_end(key)
                 return known.digest
         for offset in range(0, size, PAGE):
             page = data[offset : offset + PAGE] if data else None
             digest = extend(digest, page_type, gpa + offset, page, permissions)
-        self._remember(key, _Known(data, digest))
+        self._remember(key, _Known(bytes(data), digest))
         return digest
 
     def _remember(self, key: tuple[object, ...], known: _Known) -> None:

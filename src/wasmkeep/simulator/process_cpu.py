@@ -68,13 +68,13 @@ class ProcessGuest:
         joined = b"".join(self._pages.get(page, bytes(PAGE)) for page in range(first, last + 1))
         return joined[gpa - first * PAGE :][:size]
 
-    def write(self, gpa: int, data: bytes) -> None:
+    def write(self, gpa: int, data: bytes | memoryview) -> None:
         """Whole pages, as the firmware writes them."""
         if self.is_shared(gpa, len(data)):
             self._shared[gpa - WINDOW_GPA : gpa - WINDOW_GPA + len(data)] = data
             return
         for offset in range(0, len(data), PAGE):
-            self._pages[(gpa + offset) // PAGE] = data[offset : offset + PAGE]
+            self._pages[(gpa + offset) // PAGE] = bytes(data[offset : offset + PAGE])
 
     def is_shared(self, gpa: int, size: int) -> bool:
         return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA

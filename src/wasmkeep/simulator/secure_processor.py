@@ -157,7 +157,7 @@ class SecureProcessor:
         page_type: int,
         gpa: int,
         size: int,
-        data: bytes,
+        data: bytes | memoryview,
         permissions: Permissions = NO_PERMISSIONS,
     ) -> None:
         """SNP_LAUNCH_UPDATE of `size` bytes, whole pages. VMSA pages come by `launch_vmsa`.
@@ -185,7 +185,9 @@ class SecureProcessor:
         guest.assigned.update(pages)
         guest.state = following
 
-    def _place(self, guest: GuestContext, kind: SnpPageType, gpa: int, size: int, data: bytes) -> None:
+    def _place(
+        self, guest: GuestContext, kind: SnpPageType, gpa: int, size: int, data: bytes | memoryview
+    ) -> None:
         """Put the page's contents where the guest will find them. Memory never launched is zero already."""
         if kind is SnpPageType.SECRETS:
             require(size == PAGE, SevStatus.INVALID_LENGTH)
@@ -198,7 +200,7 @@ class SecureProcessor:
         elif data:
             guest.memory.write(gpa, data)
 
-    def correct_cpuid(self, page: bytes) -> bytes:
+    def correct_cpuid(self, page: bytes | memoryview) -> bytes:
         """What the firmware writes back in place of a CPUID page it refused."""
         return correct_cpuid_page(page)
 

@@ -128,7 +128,7 @@ class SnpVirtualMachine:
         sourced = update.type in _SOURCED
         if sourced and update.uaddr % PAGE:
             raise _invalid("the source begins at a page")
-        contents = memory.read(update.uaddr, size) if sourced else b""
+        contents = memory.view(update.uaddr, size) if sourced else b""
         try:
             self._processor.launch_update(self.guest, update.type, gpa, size, contents)
         except Refused:

@@ -18,7 +18,11 @@ class UserMemory:
         self._written: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at `address`, from one segment. Raises OSError EFAULT."""
+        """A copy of `size` bytes at `address`, from one segment. Raises OSError EFAULT."""
+        return bytes(self.view(address, size))
+
+    def view(self, address: int, size: int) -> bytes | memoryview:
+        """The same without a copy, for as long as the call lasts."""
         exact = self._segments.get(address)
         if exact is not None and len(exact) == size:
             return exact
@@ -32,7 +36,7 @@ class UserMemory:
         for start, held in self._segments.items():
             offset = address - start
             if offset >= 0 and offset + len(data) <= len(held):
-                changed = held[:offset] + data + held[offset + len(data) :]
+                changed = b"".join((held[:offset], data, held[offset + len(data) :]))
                 self._segments[start] = self._written[start] = changed
                 return
         raise OSError(errno.EFAULT, "no such user memory")
