@@ -54,10 +54,6 @@ class Outcome:
     stderr: bytes = b""
 
 
-def _ignore(_: events.Event) -> None:
-    """The watcher of a deployment that nobody watches."""
-
-
 class Deployment:
     """One run of one request. Use as ``async with Deployment(request) as d: outcome = await d.run(…)``.
 
@@ -68,7 +64,7 @@ class Deployment:
         self,
         request: DeploymentRequest,
         *,
-        on_event: Watcher = _ignore,
+        on_event: Watcher = events.ignore,
         client: HostClient | None = None,
         prepared: Prepared | None = None,
     ) -> None:
@@ -223,7 +219,7 @@ class Deployment:
         return Outcome(exit_code, trap, bundle, disclosures)
 
 
-def deploy(request: DeploymentRequest, *, stdin: bytes = b"", on_event: Watcher = _ignore) -> Outcome:
+def deploy(request: DeploymentRequest, *, stdin: bytes = b"", on_event: Watcher = events.ignore) -> Outcome:
     """Run ``request`` to its end, blocking, with its output in memory. Raises WasmkeepError."""
 
     async def whole() -> Outcome:

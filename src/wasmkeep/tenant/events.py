@@ -40,6 +40,7 @@ __all__ = [
     "SettingOverridden",
     "Trapped",
     "Watcher",
+    "ignore",
 ]
 
 
@@ -189,3 +190,7 @@ Event = (
 )
 
 Watcher = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """The watcher of a deployment that nobody watches."""

@@ -98,7 +98,7 @@ def _shipment(program: Program, delivery: Delivery, part: Invocation, salts: Sal
     )
 
 
-def prepare(request: DeploymentRequest, emit: Watcher) -> Prepared:
+def prepare(request: DeploymentRequest, emit: Watcher = events.ignore) -> Prepared:
     """Read, check and compile. Raises InputError, ProgramError, ConfigurationError; nothing has left then."""
     source = read_source(request.program, request.configuration)
     configuration, overridden = apply(source.configuration, _overrides(request))
