@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from benchmarks import cli, cpu, idle, python, start
-from benchmarks.hosting import own_folders
+from benchmarks.hosting import BUILD, own_folders
 from benchmarks.results import Result, table, write
 from wasmkeep.cli.console import Console
 from wasmkeep.cli.deploying import run_to_end
@@ -55,7 +55,11 @@ async def _measure(benches: Mapping[str, Bench], output: Path) -> int:
 
 
 def main(
-    arguments: list[str] | None = None, *, benches: Mapping[str, Bench] = BENCHES, output: Path = _OUTPUT
+    arguments: list[str] | None = None,
+    *,
+    benches: Mapping[str, Bench] = BENCHES,
+    output: Path = _OUTPUT,
+    build: Path = BUILD,
 ) -> int:
     """Exit code 0 where everything was measured, whatever the figures; a goal that is missed is printed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", allow_abbrev=False)
@@ -64,7 +68,7 @@ def main(
     console = Console(sys.stderr)
     try:
         selected = chosen(options.only, benches)
-        own_folders()
+        own_folders(build)
         return run_to_end(_measure(selected, output))
     except WasmkeepError as error:
         return console.error(error)

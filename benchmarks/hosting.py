@@ -36,10 +36,10 @@ _BOOT_SECONDS = 200.0  # a new machine makes two RSA-4096 keys first
 _TIMEOUT = 300.0  # of one deployment, in seconds
 
 
-def own_folders() -> None:
-    """From now on, here and in every child, state and caches are the benchmarks' own."""
+def own_folders(build: Path = BUILD) -> None:
+    """From now on, here and in every child, state and caches are below ``build``."""
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
-        folder = BUILD / variable.lower()
+        folder = build / variable.lower()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[variable] = str(folder)
 
