@@ -45,14 +45,7 @@ class Kvm:
     def __init__(self) -> None:
         self.descriptor = open_device(KVM_DEVICE)
         try:
-            version = fcntl.ioctl(self.descriptor, k.GET_API_VERSION, 0)
-            if version != k.API_VERSION:
-                raise PlatformUnavailable(
-                    "platform.kvm.version",
-                    "this kernel's KVM speaks another version",
-                    found=str(version),
-                    required=str(k.API_VERSION),
-                )
+            self._check_version()
             self.run_size = fcntl.ioctl(self.descriptor, k.GET_VCPU_MMAP_SIZE, 0)
             self.cpuid = self._supported_cpuid()
         except OSError as error:
@@ -60,6 +53,19 @@ class Kvm:
             raise PlatformUnavailable(
                 "platform.kvm.unusable", "/dev/kvm does not answer", found=os.strerror(error.errno or 0)
             ) from error
+        except PlatformUnavailable:
+            self.close()
+            raise
+
+    def _check_version(self) -> None:
+        version = fcntl.ioctl(self.descriptor, k.GET_API_VERSION, 0)
+        if version != k.API_VERSION:
+            raise PlatformUnavailable(
+                "platform.kvm.version",
+                "this kernel's KVM speaks another version",
+                found=str(version),
+                required=str(k.API_VERSION),
+            )
 
     def _supported_cpuid(self) -> bytes:
         """``struct kvm_cpuid2`` with every entry that KVM can give a guest here."""
@@ -156,11 +162,12 @@ class Vcpu:
         try:
             fcntl.ioctl(self.descriptor, k.RUN, 0)
         except InterruptedError:
+            with self._lock:
+                self._interrupted = False
             return _INTERRUPTED
         finally:
             with self._lock:
                 self._runner = None
-                self._interrupted = False
         return int(struct.unpack_from("<I", self._run, k.RUN_EXIT_REASON)[0])
 
     def exit_data(self, size: int = 32) -> bytes:

@@ -20,23 +20,13 @@ _libc.mmap.argtypes = (
     ctypes.c_int,
     ctypes.c_long,
 )
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
-_FAILED = ctypes.c_void_p(-1).value
 # The mmap module of Python 3.11 lacks these (asm-generic/mman.h, mman-common.h).
 _MADV_POPULATE_WRITE = 23
 _MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000
 _PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
-
-
-def _map(address: int | None, size: int, flags: int, descriptor: int) -> int:
-    result = _libc.mmap(address, size, _PROTECTION, flags, descriptor, 0)
-    if result is None or result == _FAILED:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return int(result)
 
 
 class Memory:
@@ -46,18 +36,22 @@ class Memory:
     """
 
     def __init__(self, size: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        """Raises OSError where the system has no room."""
         self.size = size
-        self.address = _map(None, size, flags, -1)
+        self._mapping = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+        self.address = ctypes.addressof(ctypes.c_uint8.from_buffer(self._mapping))
+        self.view = memoryview(self._mapping)
         _libc.madvise(self.address, size, mmap.MADV_DONTDUMP)
-        self._array = (ctypes.c_uint8 * size).from_address(self.address)
-        self.view = memoryview(self._array).cast("B")
 
     def share(self, offset: int, size: int, descriptor: int) -> None:
         """Replace `size` bytes at `offset` by the file's, shared with everyone who maps it."""
         if offset % mmap.PAGESIZE or size % mmap.PAGESIZE or not 0 <= offset <= self.size - size:
             raise ValueError("a window lies inside the memory, on whole pages")
-        _map(self.address + offset, size, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
+        flags = mmap.MAP_SHARED | _MAP_FIXED
+        result = _libc.mmap(self.address + offset, size, _PROTECTION, flags, descriptor, 0)
+        if result != self.address + offset:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def populate(self, offset: int, size: int) -> None:
         """Have the system put pages there now, in one go: ten times cheaper than one fault a page.
@@ -70,10 +64,8 @@ class Memory:
 
     def close(self) -> None:
         """Give the memory back. Raises BufferError while a slice of `view` is held."""
-        if self.size:
-            self.view.release()
-            _libc.munmap(self.address, self.size)
-            self.size = 0
+        self.view.release()
+        self._mapping.close()
 
 
 # Nobody can cut it short under the other: touching what is cut off would kill the process that does.

@@ -14,6 +14,7 @@ import signal
 import socket
 import stat
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -139,7 +140,8 @@ def _stop_signals() -> int:
     writer.setblocking(False)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        writer.send(b"\0")
+        with suppress(BlockingIOError):  # it was told often enough
+            writer.send(b"\0")
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)

@@ -105,6 +105,8 @@ class Connection:
             self._flush()
             count = self._socket.recv_into(space)
         self._frames.received(count)
+        if not count:
+            self._flush()  # a host may have stopped sending and still listen
         return count > 0
 
     def _answer(self, request: Request) -> None:

@@ -25,6 +25,8 @@ _PAGE_INFO = struct.Struct("<48s48sHBBBBBBQ")
 _MEASURED = frozenset((SnpPageType.NORMAL, SnpPageType.VMSA))
 _NO_CONTENTS = bytes(DIGEST_SIZE)
 
+_MAX_KNOWN = 1024  # regions remembered at most
+
 Permissions = tuple[int, int, int]  # VMPL1, VMPL2, VMPL3
 NO_PERMISSIONS: Permissions = (0, 0, 0)
 
@@ -95,6 +97,6 @@ class LaunchDigests:
             old = self._known.pop(key, None)
             self._held += len(known.data) + DIGEST_SIZE - (len(old.data) + DIGEST_SIZE if old else 0)
             self._known[key] = known
-            while self._held > self._limit:
+            while self._held > self._limit or len(self._known) > _MAX_KNOWN:
                 _, oldest = self._known.popitem(last=False)
                 self._held -= len(oldest.data) + DIGEST_SIZE
