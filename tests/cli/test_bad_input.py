@@ -225,6 +225,19 @@ def test_evidence_and_receipts_that_are_none(user: User) -> None:
     refused(user, "evidence", "verify", "x", code=66, says="nothing that evidence is made of")
 
 
+@pytest.mark.parametrize(
+    ("target", "says"), [("/dev/full", "standard output cannot be written"), (">(true)", "")]
+)
+def test_an_answer_that_cannot_be_written(user: User, target: str, says: str) -> None:
+    line = f"sleep 0.2; {' '.join(user.command('image', 'measure'))} > {target}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", line], env=dict(user.environment), cwd=user.home, capture_output=True, check=False
+    )
+    assert done.returncode == 73, done.stderr.decode()
+    assert says in done.stderr.decode()
+    assert "Exception ignored" not in done.stderr.decode()
+
+
 def test_a_bug_is_a_short_message_and_70(user: User) -> None:
     """Something nobody foresaw."""
     program = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,6 +181,34 @@ def test_tokens_decide_who_may_use_the_host(user: User, host: Host) -> None:
     assert user.run(*words, "--token-file", "token", "--", "1").returncode == 0
     assert user.run("host", "token", "revoke", "guest").returncode == 0
     assert user.run(*words, "--token-file", "token", "--", "1").returncode == 71
+
+
+def test_no_runtime_folder_is_no_reason_for_noise(user: User, cpu: str) -> None:
+    environment = {name: value for name, value in user.environment.items() if name != "XDG_RUNTIME_DIR"}
+    done = User(user.home, environment).run("run", *run_flags(cpu), "--json", ADD, "--", "1")
+    assert done.returncode == 0
+    for line in done.stderr.decode().splitlines():
+        json.loads(line)
+    missing = User(user.home, environment).run("deploy", ADD, "--host", "http://127.0.0.1:9", "--json")
+    assert [json.loads(line)["check"] for line in missing.stderr.splitlines()] == ["token.missing"]
+
+
+def test_closed_standard_streams(user: User, cpu: str) -> None:
+    command = shlex.join(user.command("run", *run_flags(cpu), "--quiet"))
+
+    def run(program: str, redirection: str) -> int:
+        line = f"{command} {EXAMPLES / program} -- 1 {redirection}"
+        return subprocess.run(
+            ["/bin/bash", "-c", line],
+            env=dict(user.environment),
+            cwd=user.home,
+            capture_output=True,
+            check=False,
+        ).returncode
+
+    assert run("cat.wat", "<&-") == 0
+    assert run("add.wat", "2>&-") == 0
+    assert run("add.wat", ">&-") == 73
 
 
 def test_platform_asks_the_host(user: User, host: Host) -> None:

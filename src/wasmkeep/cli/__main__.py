@@ -78,16 +78,13 @@ def _guarded(command: Command, words: list[str]) -> int:
     from wasmkeep.cli.console import Console
     from wasmkeep.errors import WasmkeepError
 
-    console = Console(
-        sys.stderr, json="--json" in _own(command, words), quiet="--quiet" in _own(command, words)
-    )
+    _hush_warnings()
+    own = _own(command, words)
+    console = Console(_standard_error(), json="--json" in own, quiet="--quiet" in own)
     try:
         return _execute(command, words, console)
     except WasmkeepError as error:
         return console.error(error)
-    except BrokenPipeError:
-        _forget_stdout()
-        return 73
     except KeyboardInterrupt:
         console.interrupted()
         return EXIT_INTERRUPTED
@@ -95,18 +92,27 @@ def _guarded(command: Command, words: list[str]) -> int:
         return _report_bug(console, error)
 
 
+def _hush_warnings() -> None:
+    """Python's warnings are for developers (``-W`` or PYTHONWARNINGS bring them back), and no user's line."""
+    import warnings
+
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
 def _standard_error() -> TextIO:
     """Standard error, after giving closed standard descriptors to /dev/null.
 
-    Otherwise the next socket or file would become the program's standard input or output.
+    Otherwise the next socket or file would become the program's standard input or output. A closed standard
+    output stays one that cannot be written.
     """
     import os
 
-    for descriptor in (0, 1, 2):
+    for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            os.open(os.devnull, mode)  # takes the lowest free number: this one
             os.set_inheritable(descriptor, True)
     return sys.stderr if sys.stderr is not None else open(os.devnull, "w", encoding="utf-8")
 
@@ -126,15 +132,6 @@ def _execute(command: Command, words: list[str], console: Console) -> int:
     options = arguments.parse_args(own)
     options.arguments = program_arguments
     return module.execute(options, console)
-
-
-def _forget_stdout() -> None:
-    """Whoever read our output is gone: keep Python's own flush at exit from failing again."""
-    import os
-
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
-    os.close(sink)
 
 
 def _report_bug(console: Console, error: Exception) -> int:

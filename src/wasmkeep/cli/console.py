@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wasmkeep.errors import WasmkeepError
 
-__all__ = ["Block", "Console", "answer"]
+__all__ = ["Block", "Console", "answer", "forget_stdout"]
 
 _LABEL_WIDTH = 12  # columns, after an indent of two
 _TIME_COLUMN = 80
@@ -252,6 +252,26 @@ def _plain(value: object) -> object:
 
 
 def answer(text: str) -> None:
-    """Print the answer of a command that answers a question, to standard output."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
+    """Print the answer of a command that answers a question, to standard output. Raises OutputError."""
+    from wasmkeep.errors import OutputError
+
+    if sys.stdout is None:  # closed when this process started
+        raise OutputError("output.unwritable", "standard output is closed")
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_stdout()
+        sys.exit(OutputError.exit_code)  # `| head` has what it wanted: no message
+    except OSError as error:
+        forget_stdout()
+        raise OutputError(
+            "output.unwritable", "standard output cannot be written", found=error.strerror or "?"
+        ) from error
+
+
+def forget_stdout() -> None:
+    """Whoever read our output is gone: keep Python's own flush at exit from failing again."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
