@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.evidence.vectors import (
     PRODUCTS,
+    Row,
     authorities,
     certificates,
     needs_vectors,
@@ -21,7 +23,7 @@ from wasmkeep.evidence import NO_LISTS_SEEN, UNBOUND, Policy, Rejected, verify
 from wasmkeep.evidence.roots import AMD_ROOTS
 from wasmkeep.evidence.snp import chain
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, abi_of, format_abi
-from wasmkeep.evidence.snp.certificates import load_authority, load_endorsement
+from wasmkeep.evidence.snp.certificates import RevocationList, load_authority, load_endorsement
 from wasmkeep.evidence.snp.endorsement import read_endorsement
 from wasmkeep.evidence.snp.products import layout_of
 from wasmkeep.evidence.snp.report import parse
@@ -161,15 +163,23 @@ def test_forged_vceks(row: str) -> None:
     assert hw_id.hex() == vector.expected["vek_extensions"]["hwid"]
 
 
+def _list(vector: Row, authority: chain.AuthenticAuthority) -> Callable[[], RevocationList]:
+    crl = vector.crl
+    assert crl is not None
+    return lambda: chain.authentic_list(crl, authority)
+
+
 def test_revoked_intermediate() -> None:
     vector = rows()["snp/genoa-revoked-ask"]
     ark = load_authority(vector.read("ark.der"), "ARK")
     revoked = load_authority(vector.read("ask-revoked.der"), "ASK")
     authority = chain.authenticate_authority(ark, revoked, AMD_ROOTS)
-    _, findings = chain.revocation(authority, vector.crl, RULES, vector.at)
+    _, findings = chain.revocation(authority, _list(vector, authority), RULES, vector.at)
     assert [finding.check for finding in findings] == ["snp.crl.revoked"]
 
-    status, findings = chain.revocation(_authority("Genoa"), vector.crl, RULES, vector.at)
+    status, findings = chain.revocation(
+        _authority("Genoa"), _list(vector, _authority("Genoa")), RULES, vector.at
+    )
     assert findings == ()
     assert status.status is chain.RevocationStatus.FRESH
 
@@ -179,9 +189,12 @@ def test_a_list_out_of_date_is_not_a_list() -> None:
     vector = rows()["snp/milan-v2-abi-1.51-crl"]
     crl = vector.expected["crl"]
     at = datetime.fromisoformat(vector.expected["verify_with_crl_at"])
-    status, findings = chain.revocation(_authority("Milan"), vector.crl, RULES, at)
+    milan = _authority("Milan")
+    status, findings = chain.revocation(milan, _list(vector, milan), RULES, at)
     assert (findings, status.issued) == ((), datetime.fromisoformat(crl["valid_from"]))
-    _, findings = chain.revocation(_authority("Milan"), vector.crl, RULES, datetime(2026, 11, 23, tzinfo=UTC))
+    _, findings = chain.revocation(
+        _authority("Milan"), _list(vector, _authority("Milan")), RULES, datetime(2026, 11, 23, tzinfo=UTC)
+    )
     assert [finding.check for finding in findings] == ["snp.crl.expired"]
 
 

@@ -176,7 +176,9 @@ def test_the_token_travels_in_the_header_alone() -> None:
     assert f"\r\nAuthorization: Bearer {TOKEN}\r\n".encode() in request
 
 
-def test_a_connection_that_was_closed_meanwhile_is_opened_again() -> None:
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PLATFORM_SECONDS", 0)
+
     async def whole() -> None:
         reply = answer(PLATFORM)
         async with server(reply, close=True) as (url, heard), HostClient(url, TOKEN) as host:
@@ -184,6 +186,16 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again() -> None:
                 await host.platform()
                 await asyncio.sleep(0.05)
             assert len(heard) == 3
+
+    asyncio.run(whole())
+
+
+def test_the_platform_is_not_asked_for_every_deployment() -> None:
+    async def whole() -> None:
+        async with server(answer(PLATFORM)) as (url, heard), HostClient(url, TOKEN) as host:
+            for _ in range(3):
+                await host.platform()
+            assert len(heard) == 1
 
     asyncio.run(whole())
 

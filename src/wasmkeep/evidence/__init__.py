@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.evidence.result import AttestationResult, LostProtection
     from wasmkeep.evidence.snp.evidence import SnpEvidence
+    from wasmkeep.evidence.snp.memory import ChainMemory
     from wasmkeep.evidence.verification import NO_LISTS_SEEN, verify
 
 __all__ = [
     "NO_LISTS_SEEN",
     "UNBOUND",
     "AttestationResult",
+    "ChainMemory",
     "Finding",
     "Kind",
     "LostProtection",
@@ -39,6 +41,7 @@ _HOMES = {
     "NO_LISTS_SEEN": "verification",
     "UNBOUND": "binding",
     "AttestationResult": "result",
+    "ChainMemory": "snp.memory",
     "Finding": "errors",
     "Kind": "errors",
     "LostProtection": "result",

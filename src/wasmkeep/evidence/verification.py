@@ -12,6 +12,7 @@ from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.snp import checks as snp_checks
 from wasmkeep.evidence.snp.evidence import SnpEvidence
+from wasmkeep.evidence.snp.memory import ChainMemory
 
 __all__ = ["NO_LISTS_SEEN", "verify"]
 
@@ -30,6 +31,7 @@ def verify(
     reference_values: Mapping[bytes, str],
     host_data: bytes | Unbound = UNBOUND,
     crl_not_older_than: Mapping[str, datetime] = NO_LISTS_SEEN,
+    memory: ChainMemory | None = None,
 ) -> AttestationResult:
     """Judge evidence against a policy at a moment.
 
@@ -38,6 +40,7 @@ def verify(
     to names; a digest counts only if the policy's ``runtime`` lists its name (or the digest itself).
     ``host_data`` is the 32 bytes that HOST_DATA must equal, or `UNBOUND`. ``crl_not_older_than`` maps root
     pins (``sha256:…``) to the issue date of the newest revocation list seen; an older one is refused.
+    ``memory`` spares a caller who judges many reports of one chip to have its certificates checked each time.
 
     Returns the result or raises `Rejected` with every failed check; the steps are in
     `wasmkeep.evidence.snp.checks`. ``ValueError`` or ``TypeError`` for arguments that our own code got wrong.
@@ -58,6 +61,7 @@ def verify(
             host_data=host_data,
             reference_values=reference_values,
             crl_not_older_than=crl_not_older_than,
+            memory=memory if memory is not None else ChainMemory(),
         )
     raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
 

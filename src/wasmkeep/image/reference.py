@@ -118,6 +118,7 @@ def recorded_digest(kind: MachineKind) -> bytes:
     return digest
 
 
+@lru_cache(maxsize=len(MachineKind))
 def _reference(kind: MachineKind) -> Reference:
     elf = read_image(kind)
     return Reference(OWN_NAME, kind, hashlib.sha256(elf).digest(), len(elf))

@@ -62,6 +62,7 @@ class Appraiser:
         source: Source,
         *,
         memory: int,
+        chains: evidence.ChainMemory | None = None,
         state: TenantState | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
@@ -69,6 +70,7 @@ class Appraiser:
         self._source = source
         self._state = state if state is not None else TenantState()
         self._clock = clock
+        self._chains = chains
         self._reference_values = reference_values(policy, memory)
         self._image_sizes = {
             reference.launch_digest(memory): reference.size
@@ -95,6 +97,7 @@ class Appraiser:
             reference_values=self._reference_values,
             host_data=session.tenant_key_digest,
             crl_not_older_than=self._state.newest_crls(),
+            memory=self._chains,
         )
         if result.reference is None:
             raise ConfigurationError(

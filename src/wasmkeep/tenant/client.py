@@ -29,6 +29,7 @@ from wasmkeep.errors import (
     TimedOut,
     WasmkeepError,
 )
+from wasmkeep.evidence.snp.memory import ChainMemory
 from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
 from wasmkeep.tenant.address import HostAddress
 
@@ -36,6 +37,8 @@ MAX_ANSWER_SIZE = 1 << 20
 ANSWER_TIMEOUT = 20.0
 REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
+PLATFORM_SECONDS = 5.0
+"""How long it goes on with what the host said of its TEEs: a hint that a refusal corrects."""
 # The library's own log would hold the Authorization header; this one has no parent and keeps nothing.
 _SILENT = logging.Logger("wasmkeep.tenant.websocket", logging.CRITICAL + 1)
 _CLOSE_REASONS = {
@@ -115,6 +118,9 @@ class HostClient:
     _address: HostAddress = field(init=False, repr=False)
     _connection: http.client.HTTPConnection | None = field(init=False, default=None, repr=False)
     _tls: ssl.SSLContext | None = field(init=False, default=None, repr=False)
+    chains: ChainMemory = field(init=False, default_factory=ChainMemory, repr=False)
+    _platform: tuple[float, tuple[TeeOffered, ...]] | None = field(init=False, default=None, repr=False)
+    _closing: set[asyncio.Task[None]] = field(init=False, default_factory=set, repr=False)
     _documents: dict[Document, tuple[float, bytes]] = field(init=False, default_factory=dict, repr=False)
     _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock, repr=False)
 
@@ -129,6 +135,8 @@ class HostClient:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def close(self) -> None:
         """Close the idle connection. Keeps that are running are ended by their own channel's end."""
@@ -142,9 +150,14 @@ class HostClient:
         return self._address.url
 
     async def platform(self) -> tuple[TeeOffered, ...]:
-        """The TEEs that the host says it has. Raises HostUnreachable, HostRefused."""
-        answer = await self._json("GET", "/v1/platform")
-        return tuple(_tee(item) for item in _list(answer, "tees"))
+        """The TEEs that the host says it has, asked at most every few seconds.
+
+        Raises HostUnreachable, HostRefused.
+        """
+        if self._platform is None or time.monotonic() - self._platform[0] >= PLATFORM_SECONDS:
+            answer = await self._json("GET", "/v1/platform")
+            self._platform = (time.monotonic(), tuple(_tee(item) for item in _list(answer, "tees")))
+        return self._platform[1]
 
     async def create_keep(
         self, *, tee: str, image: str, memory: int, nonce: bytes, tenant_key_digest: bytes
@@ -200,8 +213,13 @@ class HostClient:
             raise self._not_wasmkeep(printable(str(error))) from None
         except OSError as error:
             raise self._unreachable(error) from None
-        async with connection:
+        try:
             yield Channel(connection, self.name)
+        finally:
+            # Saying goodbye takes a round trip, for which nobody needs to wait.
+            closing = asyncio.create_task(connection.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         answer = await self._request(method, path, body)
@@ -218,6 +236,7 @@ class HostClient:
             status, answer = await asyncio.to_thread(self._exchange, method, path, body)
         if 200 <= status < 300:
             return answer
+        self._platform = None
         raise self._refused(status, answer)
 
     def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:

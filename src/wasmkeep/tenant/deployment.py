@@ -114,7 +114,6 @@ class Deployment:
     async def _run(
         self, client: HostClient, prepared: Prepared, streams: tuple[Input, Output, Output], began: int
     ) -> Outcome:
-        appraiser = Appraiser(self._request.policy, client, memory=prepared.keep_memory)
         session = TenantSession(
             tee=await self._choose(client),
             signing_key=Ed25519PrivateKey.generate(),
@@ -123,15 +122,18 @@ class Deployment:
         )
         keep = await self._create(client, session, prepared)
         async with client.session(keep) as channel:
-            appraisal = await self._appraise(channel, session, appraiser, keep)
+            # The host launches meanwhile.
+            policy = self._request.policy
+            appraiser = Appraiser(policy, client, memory=prepared.keep_memory, chains=client.chains)
             shipment = prepared.ship()
+            appraisal = await self._appraise(channel, session, appraiser, keep)
             with wired(prepared.configuration, streams) as (stdin, stdout, stderr):
                 conversation = Conversation(
                     channel, session, prepared, emit=self._emit, stdin=stdin, stdout=stdout, stderr=stderr
                 )
                 ended = await conversation.hold(session.accept(appraisal.result, shipment))
             session.close()
-        return self._finish(session, appraisal, shipment, conversation, ended, began)
+            return self._finish(session, appraisal, shipment, conversation, ended, began)
 
     async def _choose(self, client: HostClient) -> str:
         offered = {tee.kind: tee for tee in await client.platform()}

@@ -184,9 +184,14 @@ def _environment(configuration: Configuration) -> tuple[tuple[str, str], ...]:
 
 
 def _image_name(policy: Policy) -> str:
-    """What to ask the host for; it is the measurement that decides what is accepted."""
-    from wasmkeep.image import OWN_NAME
+    """What to ask the host for; it is the measurement that decides what is accepted.
 
+    Raises ConfigurationError for a name that this installation cannot resolve.
+    """
+    from wasmkeep.image import OWN_NAME, resolve
+
+    for name in policy.runtime_names:
+        resolve(name)
     return policy.runtime_names[0] if policy.runtime_names else OWN_NAME
 
 

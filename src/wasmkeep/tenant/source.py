@@ -96,7 +96,7 @@ def _read(path: Path, most: int, what: str) -> bytes:
                 f"{what}.file", f"the {what} is too large", found=found, required=f"at most {most}"
             )
         try:
-            return file.read(most + 1)
+            return file.read(status.st_size + 1)
         except OSError as error:
             raise _unreadable(path, what, error) from error
 

@@ -15,7 +15,7 @@ together with others. The chain is checked by hand: VCEKs lack what general path
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -41,6 +41,7 @@ __all__ = [
     "Revocation",
     "RevocationRules",
     "RevocationStatus",
+    "authentic_list",
     "authenticate_authority",
     "authenticate_key",
     "dates",
@@ -141,18 +142,28 @@ def dates(certificates: tuple[Signed, ...], at: datetime) -> tuple[Finding, ...]
     return tuple(findings)
 
 
+def authentic_list(crl: bytes, authority: AuthenticAuthority) -> RevocationList:
+    """Step 4, first half: the list, which the root signed. Raises `Rejected`: ``snp.crl.malformed``,
+    ``algorithm``, ``issuer``, ``signature``."""
+    parsed = load_crl(crl)
+    _require_authentic(parsed, authority)
+    return parsed
+
+
 def revocation(
-    authority: AuthenticAuthority, crl: bytes | None, rules: RevocationRules, at: datetime
+    authority: AuthenticAuthority,
+    crl: Callable[[], RevocationList] | None,
+    rules: RevocationRules,
+    at: datetime,
 ) -> tuple[Revocation, tuple[Finding, ...]]:
-    """Step 4. Findings ``snp.crl.…``: ``missing``, ``malformed``, ``algorithm``, ``issuer``, ``signature``,
-    ``not-yet-valid``, ``expired``, ``too-old``, ``rollback``, ``revoked``."""
+    """Step 4. ``crl`` gives the authentic list, None where none came. Findings ``snp.crl.…``: ``missing``,
+    those of `authentic_list`, ``not-yet-valid``, ``expired``, ``too-old``, ``rollback``, ``revoked``."""
     if crl is None:
         message = f"no revocation list for {authority.root.name}"
         missing = _crl("missing", message, "none", "a list in date", advice=_FETCH)
         return Revocation(RevocationStatus.ABSENT), (missing,) if rules.required else ()
     try:
-        parsed = load_crl(crl)
-        _require_authentic(parsed, authority)
+        parsed = crl()
     except Rejected as rejected:
         return Revocation(RevocationStatus.ABSENT), rejected.findings
     findings = list(_revoked(parsed, authority))

@@ -35,7 +35,7 @@ revocation list's date.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,9 +45,12 @@ from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
+from wasmkeep.evidence.roots import Root
 from wasmkeep.evidence.snp import certificates, chain, outcome, rules, signatures
+from wasmkeep.evidence.snp.certificates import RevocationList
 from wasmkeep.evidence.snp.endorsement import EndorsedIdentity, read_endorsement
 from wasmkeep.evidence.snp.evidence import SnpEvidence
+from wasmkeep.evidence.snp.memory import ChainMemory
 from wasmkeep.evidence.snp.products import layout_of, line_of
 from wasmkeep.evidence.snp.report import SIGNED_SIZE, Report, SigningKey, parse
 from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
@@ -87,16 +90,19 @@ def verify(
     host_data: bytes | Unbound,
     reference_values: Mapping[bytes, str],
     crl_not_older_than: Mapping[str, datetime],
+    memory: ChainMemory,
 ) -> AttestationResult:
     """See `wasmkeep.evidence.verify`."""
-    genuine = authenticate(evidence, policy)
+    genuine = authenticate(evidence, policy, memory)
     authority = genuine.key.authority
     # 7
     findings = list(chain.dates((genuine.key.certificate, authority.ask, authority.ark), at))
     revocation_rules = chain.RevocationRules(
         policy.revocation.required, policy.revocation.max_age, crl_not_older_than
     )
-    revocation, revocation_findings = chain.revocation(authority, evidence.crl, revocation_rules, at)
+    revocation, revocation_findings = chain.revocation(
+        authority, _list_of(evidence.crl, authority, memory), revocation_rules, at
+    )
     findings += revocation_findings
     # 8 to 24
     case = rules.Case(genuine, policy, binding, host_data, reference_values)
@@ -106,7 +112,15 @@ def verify(
     return outcome.result(case, revocation, at, hashlib.sha256(evidence.report).digest())
 
 
-def authenticate(evidence: SnpEvidence, policy: Policy) -> Genuine:
+def _list_of(
+    crl: bytes | None, authority: chain.AuthenticAuthority, memory: ChainMemory
+) -> Callable[[], RevocationList] | None:
+    if crl is None:
+        return None
+    return lambda: memory.revocation_list(crl, authority, lambda: chain.authentic_list(crl, authority))
+
+
+def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> Genuine:
     """Steps 1 to 6: whose report this is. Says nothing about dates, revocation or acceptance."""
     # 1
     if "snp" not in policy.platforms:
@@ -116,7 +130,8 @@ def authenticate(evidence: SnpEvidence, policy: Policy) -> Genuine:
     # 4, first half: what the report says of its signer, so that the certificate has a name
     signer = _signer(report)
     # 3
-    key = _authentic_key(evidence, policy, signer)
+    roots = policy.roots
+    key = memory.key(evidence, signer, roots, lambda: _authentic_key(evidence, roots, signer))
     # 4, second half
     _require_kind(key, signer)
     # 5
@@ -132,7 +147,7 @@ def authenticate(evidence: SnpEvidence, policy: Policy) -> Genuine:
     return Genuine(report, key, identity, signer, line, product, *tcbs)
 
 
-def _authentic_key(evidence: SnpEvidence, policy: Policy, signer: str) -> chain.AuthenticKey:
+def _authentic_key(evidence: SnpEvidence, roots: Mapping[bytes, Root], signer: str) -> chain.AuthenticKey:
     if len(evidence.chain) != _CHAIN_LENGTH:
         raise Rejected(
             Finding(
@@ -147,7 +162,7 @@ def _authentic_key(evidence: SnpEvidence, policy: Policy, signer: str) -> chain.
     ark = certificates.load_authority(evidence.chain[1], "ARK")
     ask = certificates.load_authority(evidence.chain[0], ask_label)
     certificate = certificates.load_endorsement(evidence.vcek, signer)
-    authority = chain.authenticate_authority(ark, ask, policy.roots)
+    authority = chain.authenticate_authority(ark, ask, roots)
     return chain.authenticate_key(certificate, authority)
 
 

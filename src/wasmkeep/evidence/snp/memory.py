@@ -1,0 +1,71 @@
+"""Chains and revocation lists that already verified, remembered by a caller that judges many reports.
+
+Parsing three certificates and checking their signatures costs more than the report itself, and gives the same
+answer for the same bytes and the same accepted roots. So a caller may keep a `ChainMemory` and hand it to
+`wasmkeep.evidence.verify`. Only what verified is remembered, under all the bytes that it follows from; dates,
+revocation and everything about the report are judged anew each time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from wasmkeep.evidence.roots import Root
+from wasmkeep.evidence.snp.certificates import RevocationList
+from wasmkeep.evidence.snp.chain import AuthenticAuthority, AuthenticKey
+from wasmkeep.evidence.snp.evidence import SnpEvidence
+
+__all__ = ["ChainMemory"]
+
+MAX_ENTRIES = 32
+"""Of each kind; the one that was used longest ago goes first."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class _Recent(Generic[_Key, _Value]):
+    def __init__(self) -> None:
+        self._entries: OrderedDict[_Key, _Value] = OrderedDict()
+
+    def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
+        """The value of ``key``, made now if it is new; what ``make`` raises is not remembered."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key]
+        value = self._entries[key] = make()
+        if len(self._entries) > MAX_ENTRIES:
+            self._entries.popitem(last=False)
+        return value
+
+
+class ChainMemory:
+    """For one thread at a time. Holds public material only."""
+
+    def __init__(self) -> None:
+        self._keys: _Recent[tuple[object, ...], AuthenticKey] = _Recent()
+        self._lists: _Recent[tuple[bytes, bytes], RevocationList] = _Recent()
+
+    def key(
+        self,
+        evidence: SnpEvidence,
+        signer: str,
+        roots: Mapping[bytes, Root],
+        make: Callable[[], AuthenticKey],
+    ) -> AuthenticKey:
+        """The authenticated key of these certificates under these roots."""
+        known = (
+            evidence.vcek,
+            evidence.chain,
+            signer,
+            tuple(roots.items()),
+        )
+        return self._keys.get(known, make)
+
+    def revocation_list(
+        self, crl: bytes, authority: AuthenticAuthority, make: Callable[[], RevocationList]
+    ) -> RevocationList:
+        """The list, parsed, which this authority's root signed."""
+        return self._lists.get((crl, authority.ark.spki_sha256), make)
