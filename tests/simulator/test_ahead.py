@@ -68,6 +68,20 @@ def test_a_shell_takes_no_slot_and_nothing_stays_of_it(cpu: str) -> None:
 
 
 @EITHER
+def test_a_platform_that_closes_makes_no_more_shells(cpu: str) -> None:
+    """Closing waits for the machine; what was to be made meanwhile is not."""
+
+    async def test() -> None:
+        for delay in (0.0, 0.003, 0.005, 0.006):
+            async with platform(cpu) as on, await launched(on, tiny.EXIT_FOREVER):
+                await asyncio.sleep(delay)
+            await asyncio.sleep(0.02)
+            assert on._spare is None
+
+    run(test())
+
+
+@EITHER
 def test_a_shell_whose_machine_hung_up_is_replaced(cpu: str) -> None:
     async def test() -> None:
         async with platform(cpu) as on, await launched(on, tiny.EXIT_FOREVER):

@@ -255,7 +255,7 @@ def test_reports_follow_the_configuration() -> None:
     older = bench.settings.committed_tcb - (1 << 48)  # one SNP level down
     from wasmkeep.hardware.psp_sev import SevUserDataSnpConfig
 
-    bench.processor.snp_config(bytes(SevUserDataSnpConfig(reported_tcb=older)))
+    bench.processor.snp_config(SevUserDataSnpConfig(reported_tcb=older))
     raw = asking.report().report
     assert raw[0x180:0x188] == older.to_bytes(8, "little")
     assert raw[0x038:0x040] == bench.settings.current_tcb.to_bytes(8, "little")

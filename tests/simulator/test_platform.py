@@ -43,7 +43,7 @@ class RawMemory(UserMemory):
     def __init__(self) -> None:
         super().__init__([])
 
-    def read(self, address: int, size: int) -> bytes:
+    def view(self, address: int, size: int) -> bytes:
         return ctypes.string_at(address, size)
 
     def write(self, address: int, data: bytes) -> None:

@@ -97,6 +97,7 @@ class Platform:
         self._path = path
         self._connection = connection
         self._spare: Shell | None = None
+        self._closing = False
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -185,7 +186,7 @@ class Platform:
 
     def _prepare(self, memory: int) -> None:
         """Have a shell made for the next guest, which is likely to be as large."""
-        if self._spare is None and not self._connection.closed:
+        if self._spare is None and not self._closing and not self._connection.closed:
             with suppress(MachineGone):
                 self._spare = Shell(self._path, memory)
 
@@ -197,6 +198,7 @@ class Platform:
 
     async def close(self) -> None:
         """Hang up. Guests have connections of their own and stay."""
+        self._closing = True
         if self._spare is not None:
             self._spare.discard()
             self._spare = None

@@ -6,7 +6,6 @@ from a kernel. Nothing a host sends ends anything but its own connection.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import struct
@@ -103,8 +102,7 @@ class HostConnection:
             gpa, address, size = _READ_ARGUMENT.unpack(memory.read(argument, _READ_ARGUMENT.size))
             memory.write(address, self._host_read(gpa, size))
         elif number == _GUEST_REQUEST:
-            size = ctypes.sizeof(GuestRequestBuffer)
-            return self._guest_request(GuestRequestBuffer.from_buffer_copy(memory.read(argument, size))), None
+            return self._guest_request(memory.structure(GuestRequestBuffer, argument)), None
         elif number >= MachineOperation.FIRMWARE:
             return SevStatus.INVALID_COMMAND, None
         else:

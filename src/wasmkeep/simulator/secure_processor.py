@@ -104,9 +104,8 @@ class SecureProcessor:
             )
         )
 
-    def snp_config(self, buffer: bytes) -> None:
+    def snp_config(self, config: SevUserDataSnpConfig) -> None:
         """SNP_CONFIG: the reported TCB (0 = the committed one) and what reports leave out."""
-        config = SevUserDataSnpConfig.from_buffer_copy(buffer)
         known = MASK_CHIP_ID | MASK_CHIP_KEY
         require(not config.flags & ~known and not any(config.rsvd1), SevStatus.INVALID_PARAM)
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 
 from wasmkeep.hardware.kvm_sev import PAGE
@@ -37,7 +36,7 @@ def sev_ioctl(processor: SecureProcessor, number: int, argument: int, memory: Us
     """Raises OSError as the kernel would; a refusal of the firmware is EIO with `error` filled in."""
     if number != SEV_ISSUE_CMD:
         raise OSError(errno.ENOTTY, "not an ioctl of /dev/sev")
-    issue = SevIssueCmd.from_buffer_copy(memory.read(argument, ctypes.sizeof(SevIssueCmd)))
+    issue = memory.structure(SevIssueCmd, argument)
     try:
         command = SevCommand(issue.cmd)
     except ValueError as error:
@@ -57,7 +56,7 @@ def _perform(processor: SecureProcessor, command: SevCommand, data: int, memory:
     if command is SevCommand.SNP_PLATFORM_STATUS:
         memory.write(data, processor.snp_platform_status())
     elif command is SevCommand.SNP_SET_CONFIG:
-        processor.snp_config(memory.read(data, ctypes.sizeof(SevUserDataSnpConfig)))
+        processor.snp_config(memory.structure(SevUserDataSnpConfig, data))
     elif command is SevCommand.SNP_COMMIT:
         processor.snp_commit()
     elif command is SevCommand.GET_ID:
@@ -65,9 +64,7 @@ def _perform(processor: SecureProcessor, command: SevCommand, data: int, memory:
     elif command is SevCommand.GET_ID2:
         _get_id2(processor, data, memory)
     elif command is SevCommand.SNP_VLEK_LOAD:
-        request = SevUserDataSnpVlekLoad.from_buffer_copy(
-            memory.read(data, ctypes.sizeof(SevUserDataSnpVlekLoad))
-        )
+        request = memory.structure(SevUserDataSnpVlekLoad, data)
         if request.vlek_wrapped_version != 0:
             raise OSError(errno.EINVAL, "an unknown version of wrapped VLEK")
         # This machine has no provider's key that a hashstick could be wrapped for.
@@ -79,7 +76,7 @@ def _perform(processor: SecureProcessor, command: SevCommand, data: int, memory:
 
 def _get_id2(processor: SecureProcessor, data: int, memory: UserMemory) -> None:
     """A length that is too small is INVALID_LENGTH, with the needed one written back."""
-    request = SevUserDataGetId2.from_buffer_copy(memory.read(data, ctypes.sizeof(SevUserDataGetId2)))
+    request = memory.structure(SevUserDataGetId2, data)
     if request.length > 4 * PAGE:
         raise OSError(errno.EINVAL, "larger than any blob")
     short = request.length < CHIP_ID_SIZE

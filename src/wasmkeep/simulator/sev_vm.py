@@ -5,7 +5,6 @@ The kernel's own checks (EINVAL, EPERM) come first, then the firmware's (EIO wit
 
 from __future__ import annotations
 
-import ctypes
 import errno
 
 from wasmkeep.hardware.kvm_sev import (
@@ -69,7 +68,7 @@ class SnpVirtualMachine:
         """0, or −EIO with the firmware's status in `error`. Raises OSError for what KVM itself refuses."""
         if number != KVM_MEMORY_ENCRYPT_OP:
             raise OSError(errno.ENOTTY, "not an ioctl of this machine's VMs")
-        command = KvmSevCmd.from_buffer_copy(memory.read(argument, ctypes.sizeof(KvmSevCmd)))
+        command = memory.structure(KvmSevCmd, argument)
         if command.pad0:
             raise _invalid("padding is not zero")
         try:
@@ -97,7 +96,7 @@ class SnpVirtualMachine:
             raise _invalid("no such command")
 
     def _init2(self, data: int, memory: UserMemory) -> None:
-        init = KvmSevInit.from_buffer_copy(memory.read(data, ctypes.sizeof(KvmSevInit)))
+        init = memory.structure(KvmSevInit, data)
         if self._initialised:
             raise _invalid("the VM is an SNP guest already")
         if init.flags or init.vmsa_features or init.pad1 or any(init.pad2):
@@ -107,15 +106,13 @@ class SnpVirtualMachine:
         self._initialised = True
 
     def _launch_start(self, data: int, memory: UserMemory) -> None:
-        start = KvmSevSnpLaunchStart.from_buffer_copy(memory.read(data, ctypes.sizeof(KvmSevSnpLaunchStart)))
+        start = memory.structure(KvmSevSnpLaunchStart, data)
         if start.flags or any(start.pad0) or any(start.pad1):
             raise _invalid("flags and padding are zero")
         self._processor.launch_start(self.guest, start.policy, bytes(start.gosvw))
 
     def _launch_update(self, data: int, memory: UserMemory) -> None:
-        update = KvmSevSnpLaunchUpdate.from_buffer_copy(
-            memory.read(data, ctypes.sizeof(KvmSevSnpLaunchUpdate))
-        )
+        update = memory.structure(KvmSevSnpLaunchUpdate, data)
         if update.flags or update.pad0 or update.pad1 or any(update.pad2):
             raise _invalid("flags and padding are zero")
         if update.type not in _BY_IOCTL:
@@ -141,9 +138,7 @@ class SnpVirtualMachine:
         memory.write(data, bytes(update))
 
     def _launch_finish(self, data: int, memory: UserMemory) -> None:
-        finish = KvmSevSnpLaunchFinish.from_buffer_copy(
-            memory.read(data, ctypes.sizeof(KvmSevSnpLaunchFinish))
-        )
+        finish = memory.structure(KvmSevSnpLaunchFinish, data)
         if finish.flags or any(finish.pad0) or any(finish.pad1):
             raise _invalid("flags and padding are zero")
         if max(finish.id_block_en, finish.auth_key_en, finish.vcek_disabled) > 1:

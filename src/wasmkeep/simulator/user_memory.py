@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import TypeVar
 
 from wasmkeep.hardware.frames import Segment
+from wasmkeep.hardware.structures import Structure, size_of
+
+S = TypeVar("S", bound=Structure)
 
 
 class UserMemory:
@@ -30,6 +34,10 @@ class UserMemory:
             if start <= address and address + size <= start + len(data):
                 return data[address - start : address - start + size]
         raise OSError(errno.EFAULT, "no such user memory")
+
+    def structure(self, kind: type[S], address: int) -> S:
+        """A copy of the structure at `address`. Raises OSError EFAULT."""
+        return kind.from_buffer_copy(self.view(address, size_of(kind)))
 
     def write(self, address: int, data: bytes) -> None:
         """Write inside one segment. Raises OSError EFAULT."""

@@ -1,0 +1,12 @@
+"""What all structures of the kernel's interfaces have in common, for those who may not use ``ctypes``."""
+
+from __future__ import annotations
+
+import ctypes
+
+Structure = ctypes.LittleEndianStructure
+
+
+def size_of(structure: type[Structure]) -> int:
+    """Bytes of a structure."""
+    return ctypes.sizeof(structure)
