@@ -109,7 +109,8 @@ pub const Report = struct {
     }
 };
 
-fn sampleResponse(key: [32]u8, sequence: u64, report: *const [report_length]u8) [response_length]u8 {
+/// An answer as the secure processor would make it, for tests.
+pub fn sampleResponse(key: [32]u8, sequence: u64, report: *const [report_length]u8, status: u32) [response_length]u8 {
     var message: [response_length]u8 = @splat(0);
     std.mem.writeInt(u64, message[offset.sequence..][0..8], sequence, .little);
     message[offset.algorithm] = 1;
@@ -119,6 +120,7 @@ fn sampleResponse(key: [32]u8, sequence: u64, report: *const [report_length]u8) 
     message[offset.message_version] = 1;
     std.mem.writeInt(u16, message[offset.message_size..][0..2], response_payload, .little);
     var payload: [response_payload]u8 = @splat(0);
+    std.mem.writeInt(u32, payload[0..4], status, .little);
     std.mem.writeInt(u32, payload[4..8], report_length, .little);
     @memcpy(payload[0x20..], report);
     Aead.encrypt(message[header_length..], message[0..16], &payload, message[0x30..0x60], nonce(sequence), key);
@@ -141,7 +143,7 @@ test "an answer opens once it is right in every byte, and in no other case" {
     const key: [32]u8 = @splat(3);
     var report: [report_length]u8 = @splat(0x11);
     report[0..4].* = .{ 3, 0, 0, 0 };
-    const good = sampleResponse(key, 2, &report);
+    const good = sampleResponse(key, 2, &report, 0);
     var copy = good;
     try std.testing.expectEqualSlices(u8, &report, try openReport(key, 2, &copy));
     for (0..good.len) |index| {
@@ -151,7 +153,7 @@ test "an answer opens once it is right in every byte, and in no other case" {
     }
     copy = good;
     try std.testing.expectError(error.Malformed, openReport(key, 4, &copy));
-    copy = sampleResponse(key, 1, &report);
+    copy = sampleResponse(key, 1, &report, 0);
     try std.testing.expectError(error.Malformed, openReport(key, 2, &copy));
 }
 

@@ -143,12 +143,12 @@ pub const Keep = struct {
     /// An exception in ring 3. Once the program runs, it is reported and the run ends with a receipt; before that
     /// something is wrong with the keep itself.
     pub fn trapped(self: *Keep, trap: machine.Trap) noreturn {
-        if (self.wire.channel != null) {
+        if (self.launched) {
             var out: [traps.report_maximum]u8 = undefined;
             const report = traps.report(&trap, self.linear.length(), &out);
             self.wire.discard();
             self.send(.trap, report);
-            if (self.launched) self.finish(.{ .trap = @truncate(trap.vector) });
+            self.finish(.{ .trap = @truncate(trap.vector) });
         }
         self.refuse(.{ .code = .trap_outside_program, .detail = traps.publicAddress(trap.instruction) });
     }
@@ -284,11 +284,14 @@ pub const Keep = struct {
 
     fn waitFor(context: *anyopaque, want_input: bool, deadline: ?u64) bool {
         const self = of(context);
+        var asked = false;
         while (true) {
             if (want_input and self.input.ready()) return true;
             const now = self.elapsed();
             const left = if (deadline) |moment| moment -| now else wire.forever;
-            if (left == 0) return false;
+            // Who does not wait still asks, and sees what has come.
+            if (left == 0 and (asked or !want_input)) return false;
+            asked = true;
             if (want_input) self.requestInput();
             // The request may have waited for room in the window, and the answer may be there.
             if (!(want_input and self.input.ready())) self.exchange(left);

@@ -111,8 +111,8 @@ pub const Loader = struct {
     /// The first block of each segment.
     const Placed = struct { first: [package.maximum.segments]u64 };
 
-    /// Maps all segments writable and fills them. The executable one gets the pool's first blocks, as the lock
-    /// requires.
+    /// Maps all segments writable and fills them. The executable one is mapped first: what is mapped first is what
+    /// the lock makes executable.
     fn loadSegments(self: *Loader, segments: []const package.Segment) Refused!Placed {
         var placed: Placed = undefined;
         for ([_]bool{ true, false }) |executable| for (segments, placed.first[0..segments.len]) |*segment, *first| {

@@ -5,7 +5,7 @@
 //!   leave()                                     the one exit: hands the processor to the host until it answers
 //!   map(region, address, first, blocks) bool    maps whole blocks of the pool, `first` counted from its start
 //!   mapTail(address, block, first, end) bool    maps wasm pages [first, end) of the last block of linear memory
-//!   lock(address, blocks) bool                  maps the pool's first blocks read-execute, and ends all changes to
+//!   lock(address, blocks) bool                  maps the segment mapped first read-execute, and ends all changes to
 //!                                               segments
 //!   trap() Trap                                 what the last exception was
 //!   memory() u64                                bytes of memory the machine was made with, from the measured page

@@ -109,7 +109,8 @@ pub const Direction = struct {
     }
 };
 
-fn parse(plaintext: []u8) Error!Record {
+/// A record's plaintext, opened; there is one encoding of a type and payload.
+pub fn parse(plaintext: []u8) Error!Record {
     if (plaintext[1] != 0 or plaintext[2] != 0 or plaintext[3] != 0) return error.Padding;
     const length = std.mem.readInt(u32, plaintext[4..8], .little);
     if (length > plaintext.len - header_size) return error.Padding;

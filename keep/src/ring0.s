@@ -9,9 +9,10 @@
 #   - physical memory comes from the pool only, in whole blocks of 2 MiB, inside the guest's measured memory size;
 #   - program segments: read-write or read-only, and not at all after the lock;
 #   - contents of files and linear memory: read-write;
-#   - executable memory is made by the lock, once: it maps the first blocks of the pool, which hold the program's
-#     text, read-execute, and takes them out of the pool. Nothing becomes executable afterwards, and nothing
-#     executable becomes writable under a second address.
+#   - the first segment mapped read-write holds the program's text: its blocks leave the pool at once, so that
+#     they have no second address, ever;
+#   - executable memory is made by the lock, once: it maps that text read-execute where it is. Nothing becomes
+#     executable afterwards.
 #
 # Ring 0 is emulated by software on some development machines (a microsecond an instruction, 25 to enter and leave,
 # no SSE), so it is short rather than pretty: fresh entries need no flush, and checks are shared.
@@ -56,6 +57,9 @@
 .equ LOCKED,          STATE + 0x08
 .equ TRAPPED,         STATE + 0x10
 .equ TAIL_USED,       STATE + 0x18  # the tail's table is not empty
+.equ TEXT_ENTRY,      STATE + 0x20  # table entry, physical address and blocks of the program's text
+.equ TEXT_PHYSICAL,   STATE + 0x28
+.equ TEXT_BLOCKS,     STATE + 0x30  # 0: not mapped yet
 .equ STACK_END,       STATE + 0x1000
 
 .section .boot, "a"
@@ -220,13 +224,12 @@ no_idt:
 # rax operation; rdi virtual address, rsi physical address, rdx blocks (at least one):
 #   1 segment read-write, 2 segment read-only, 3 contents, 4 linear,
 #   5 tail: one block of linear memory in part: r10 first and r11 end of its 64 KiB pages (r10 < r11 < 32),
-#   6 lock: maps the first blocks of the pool; rsi does not matter.
+#   6 lock: maps the text read-execute; the other registers do not matter.
 # Returns rax 0 done, 1 refused; rcx, rdx, rsi, rdi, r8, r9, r10, r11 are lost.
 service:
-    mov rcx, [POOL_START]
     cmp eax, 6
-    cmove rsi, rcx
-    cmp rsi, rcx
+    je lock
+    cmp rsi, [POOL_START]
     jb refuse
     mov rcx, rsi
     or rcx, rdi
@@ -246,8 +249,6 @@ service:
     movabs r9, NX + PAGE_RW + LARGE
     cmp eax, 4
     jb low
-    cmp eax, 6
-    je lock
 
     cmp rdi, 0x800
     jb refuse
@@ -267,17 +268,27 @@ low:
     je contents
     cmp qword ptr [LOCKED], 0
     jne refuse
-    dec eax
-    jz segment
-    movabs r9, NX + PAGE_R + LARGE
-    dec eax
-    jnz refuse
-segment:
     cmp rdi, 0x200
     jb refuse
     cmp rcx, 0x400
     ja refuse
     lea r8, [PD_SEGMENTS + rdi * 8 - 0x200 * 8]
+    dec eax
+    jz segment
+    movabs r9, NX + PAGE_R + LARGE
+    dec eax
+    jz map
+    jmp refuse
+segment:
+    cmp qword ptr [TEXT_BLOCKS], 0
+    jne map
+    mov [TEXT_BLOCKS], rdx          # the text: nobody else gets these blocks
+    mov [TEXT_ENTRY], r8
+    mov [TEXT_PHYSICAL], rsi
+    mov rcx, rdx
+    shl rcx, BLOCK_SHIFT
+    add rcx, rsi
+    mov [POOL_START], rcx
     jmp map
 
 contents:
@@ -349,6 +360,7 @@ empty:
     mov edx, ecx
     mov ecx, 512
     xor eax, eax
+    cld                             # the flag is ring 3's
     rep stosq
     mov ecx, edx
     jmp 3b
@@ -356,15 +368,12 @@ empty:
 lock:
     cmp qword ptr [LOCKED], 0
     jne refuse
-    cmp rdi, 0x200
-    jb refuse
-    cmp rcx, 0x400
-    ja refuse
-    lea r8, [PD_SEGMENTS + rdi * 8 - 0x200 * 8]
+    mov rdx, [TEXT_BLOCKS]
+    test rdx, rdx
+    jz refuse
     mov qword ptr [LOCKED], 1
-    mov rcx, rdx
-    shl rcx, BLOCK_SHIFT
-    add [POOL_START], rcx
+    mov r8, [TEXT_ENTRY]
+    mov rsi, [TEXT_PHYSICAL]
     or rsi, PAGE_R + LARGE
 4:  mov [r8], rsi
     add rsi, 1 << BLOCK_SHIFT

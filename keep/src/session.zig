@@ -59,7 +59,7 @@ fn run(keep: *Keep) Refused!void {
     const wire = &keep.wire;
     // 1.
     const memory_size = configuredMemory(@ptrFromInt(layout.configuration_page)) orelse return wire.refuse(.configuration_page, 0);
-    const message_key = guest_message.takeKey(@ptrFromInt(layout.secrets_page)) catch return wire.refuse(.secrets_page, 0);
+    var message_key = guest_message.takeKey(@ptrFromInt(layout.secrets_page)) catch return wire.refuse(.secrets_page, 0);
     const hints = wire.window.hints();
     keep.clock = clock.Clock.init(hints.frequency_khz, clock.readCycles()) orelse return wire.refuse(.clock_frequency, 0);
     keep.pool = .init(memory_size);
@@ -68,7 +68,10 @@ fn run(keep: *Keep) Refused!void {
     var identity: Identity = undefined;
     defer identity.wipe();
     try identity.make(wire); // 2.
-    const evidence = try attest(wire, message_key, &identity, &hints); // 3.
+    // The tree of files is made from random numbers before the tenant's entropy is there.
+    keep.generator = .init(&identity.seed, &@splat(0));
+    const evidence = try attest(wire, &message_key, &identity, &hints); // 3.
+    stack.wipeBelow();
     offer(wire, &identity, &evidence.bytes); // 4.
     try wire.await();
     const answer = try accept(wire, &identity, &evidence.report_data); // 5.
@@ -131,15 +134,14 @@ const Evidence = struct {
 };
 
 /// Asks the secure processor once, with the first number of a fresh key, which is dropped whatever happens.
-fn attest(wire: *Wire, message_key: [32]u8, identity: *const Identity, hints: *const Hints) Refused!Evidence {
-    var key = message_key;
-    defer crypto.secureZero(u8, &key);
+fn attest(wire: *Wire, key: *[32]u8, identity: *const Identity, hints: *const Hints) Refused!Evidence {
+    defer crypto.secureZero(u8, key);
     const report_data = transcript.reportData(&hints.nonce, &hints.tenant_key_digest, &identity.receiving.public_key.bytes, &identity.receiptKey());
-    if (!wire.ask(&guest_message.reportRequest(key, 1, &report_data))) return wire.refuse(.guest_request_failed, 0);
+    if (!wire.ask(&guest_message.reportRequest(key.*, 1, &report_data))) return wire.refuse(.guest_request_failed, 0);
 
     var response: [guest_message.response_length]u8 = undefined;
     wire.window.takeResponse(&response);
-    const bytes = guest_message.openReport(key, 2, &response) catch |reason| return wire.refuse(switch (reason) {
+    const bytes = guest_message.openReport(key.*, 2, &response) catch |reason| return wire.refuse(switch (reason) {
         error.Status => .report_unusable,
         error.Malformed, error.Authentication => .guest_response_invalid,
     }, 0);

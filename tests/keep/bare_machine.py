@@ -158,7 +158,7 @@ def _enter_ring3(vcpu: Vcpu, header: ImageHeader) -> None:
     sregs.tr = k.Segment(base=header.tss, limit=header.tss_limit, selector=0x28, type=11, present=1)
     sregs.gdt = k.Dtable(base=header.gdt, limit=header.gdt_limit)
     sregs.idt = k.Dtable(base=header.idt, limit=header.idt_limit)
-    sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = 0x8005_0033, header.cr3, 0x4_0620, 0xD01
+    sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = 0x8005_0033, header.cr3, 0x4_0620, 0xD00
     vcpu.set_sregs(sregs)
     vcpu.set_xcr0(7)
     vcpu.set_fpu(0x37F, 0x1F80)
