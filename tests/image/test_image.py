@@ -139,7 +139,7 @@ def test_the_initial_registers() -> None:
     assert (state.idtr.base, state.idtr.limit) == (0x10_0070, 511)
     assert (state.tr.base, state.tr.limit, state.tr.attrib) == (0x10_0270, 107, 0x8B)
     assert (state.rip, state.rsp, state.cr3) == (0x11_0010, 0x9F_FFC0, 0x10_4000)
-    assert (state.cr0, state.cr4, state.efer) == (0x80050033, 0x40620, 0x1D01)
+    assert (state.cr0, state.cr4, state.efer) == (0x80050033, 0x40620, 0x1D00)
     assert (state.cpl, state.vmpl, state.rflags, state.xcr0) == (3, 0, 2, 7)
     assert (state.sev_features, state.g_pat) == (1, 0x0007040600070406)
     assert (state.mxcsr, state.x87_fcw, state.dr6, state.dr7) == (0x1F80, 0x37F, 0xFFFF0FF0, 0x400)
@@ -227,7 +227,7 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         records += f'[{kind.value}]\nsha256 = "{sha256(image).hexdigest()}"\n'
     (tmp_path / "digests.toml").write_text(records)
     monkeypatch.setattr(resources, "files", lambda package: tmp_path)
-    for cached in (read_image, reference._launch_digest):
+    for cached in (read_image, reference._launch_digest, reference._reference):
         cached.cache_clear()
         monkeypatch.setattr(reference, cached.__name__, cached)
     return tmp_path
@@ -239,6 +239,7 @@ def _forget() -> object:
     yield
     read_image.cache_clear()
     reference._launch_digest.cache_clear()
+    reference._reference.cache_clear()
 
 
 def test_own_name_resolves_to_both_kinds(installation: Path) -> None:

@@ -37,7 +37,7 @@ _FLAT_LIMIT = 0xFFFF_FFFF
 
 _CR0_VALUE = 0x8005_0033  # PG, AM, WP, NE, ET, MP, PE
 _CR4_VALUE = 0x4_0620  # OSXSAVE, OSXMMEXCPT, OSFXSR, PAE
-_EFER_VALUE = 0xD01 | 1 << 12  # NXE, LMA, LME, SCE; and SVME, which SNP requires in a measured VMSA
+_EFER_VALUE = 0xD00 | 1 << 12  # NXE, LMA, LME; no SCE: `syscall` is #UD. SVME: SNP requires it in a VMSA
 _SEV_FEATURE_SNP = 1 << 0
 
 
