@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wasmkeep.cli.children import child
-from wasmkeep.errors import SystemFailure, TimedOut
+from wasmkeep.cli.children import child, class_of
+from wasmkeep.errors import HostUnreachable, PlatformUnavailable, SystemFailure, TimedOut
 
 READY = 'import sys; print(\'{"event": "ready"}\', flush=True); '
 GOOD = READY + "sys.stdin.read()"
@@ -81,6 +81,21 @@ def test_a_child_that_fails_is_quoted() -> None:
         asyncio.run(whole())
     assert raised.value.message == "the machine failed"
     assert "it ended with code 3 and said:\nno such" in raised.value.found
+
+
+def test_a_child_of_ours_hands_its_error_on() -> None:
+    async def whole() -> None:
+        failing = "import sys; sys.stderr.write('error: no KVM here'); sys.exit(69)"
+        async with child(command(failing), name="the machine", lines_on="stdout") as process:
+            await process.line(20)
+
+    with pytest.raises(PlatformUnavailable, match="the machine: no KVM here"):
+        asyncio.run(whole())
+
+
+def test_exit_codes_lead_back_to_their_classes() -> None:
+    assert class_of(68) is HostUnreachable
+    assert [class_of(code) for code in (0, 1, 70, 77, None, "68")] == [None] * 6
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", '"x"', "x" * 100_000])

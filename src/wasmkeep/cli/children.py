@@ -19,11 +19,17 @@ from wasmkeep.errors import SystemFailure, TimedOut, WasmkeepError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-__all__ = ["Child", "child"]
+__all__ = ["Child", "child", "class_of"]
 
 _MAX_LINE = 1 << 16  # bytes of one JSON line
 _MAX_SAID = 1 << 14  # bytes kept of what a child last wrote to standard error
 _GRACE_SECONDS = 5.0
+
+
+def class_of(code: object) -> type[WasmkeepError] | None:
+    """The class of `wasmkeep.errors` that has this exit code; None where none has."""
+    plain = (cls for cls in WasmkeepError.__subclasses__() if cls.__module__ == WasmkeepError.__module__)
+    return next((cls for cls in plain if cls.exit_code == code), None)
 
 
 class Child:
@@ -97,7 +103,7 @@ class Child:
         A child of wasmkeep's own ends with a documented code and says why; its error becomes this command's.
         """
         said = bytes(self._said).decode("utf-8", "replace").strip()
-        its_class = {cls.exit_code: cls for cls in WasmkeepError.__subclasses__()}.get(code or 0)
+        its_class = class_of(code)
         if its_class is not None and (last := said.rpartition("error: ")[2]):
             return its_class("child.failed", f"{self._name}: {last}")
         ended = "it said something unexpected" if code is None else f"it ended with code {code}"

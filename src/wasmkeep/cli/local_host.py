@@ -7,7 +7,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wasmkeep.cli.children import child
+from wasmkeep.cli.children import child, class_of
 from wasmkeep.cli.folders import private_folder
 from wasmkeep.cli.progress import progress
 from wasmkeep.cli.screens import cpu_note, simulated_banner
@@ -100,7 +100,6 @@ async def _until_listening(process: Child) -> dict[str, str]:
 
 def _its_error(line: dict[str, Any]) -> WasmkeepError:
     """The error that the host printed, as the same class: the exit code says which."""
-    codes = {cls.exit_code: cls for cls in WasmkeepError.__subclasses__()}
     fields = {name: str(line.get(name, "")) for name in ("found", "required", "meaning", "remedy")}
-    cls = codes.get(line.get("exit_code", 0), SystemFailure)
+    cls = class_of(line.get("exit_code")) or SystemFailure
     return cls(str(line.get("check", "")), str(line.get("message", "the local host failed")), **fields)
