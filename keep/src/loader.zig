@@ -111,16 +111,38 @@ pub const Loader = struct {
     /// The first block of each segment.
     const Placed = struct { first: [package.maximum.segments]u64 };
 
-    /// Maps all segments writable and fills them. The executable one is mapped first: what is mapped first is what
-    /// the lock makes executable.
+    /// Neighbours in both address spaces, mapped by one call: entering ring 0 costs more than what it does there.
+    const Run = struct {
+        address: u64 = 0,
+        first: u64 = 0,
+        blocks: u64 = 0,
+
+        fn add(self: *Run, address: u64, first: u64, blocks: u64) void {
+            if (address != self.address + self.blocks * layout.block or first != self.first + self.blocks) {
+                self.map();
+                self.* = .{ .address = address, .first = first };
+            }
+            self.blocks += blocks;
+        }
+
+        fn map(self: *const Run) void {
+            if (self.blocks > 0) mapped(machine.current.map(.segments, self.address, self.first, self.blocks));
+        }
+    };
+
+    /// Maps all segments writable and fills them. The executable one is mapped first and alone: what is mapped first
+    /// is what the lock makes executable.
     fn loadSegments(self: *Loader, segments: []const package.Segment) Refused!Placed {
         var placed: Placed = undefined;
+        var run: Run = .{};
         for ([_]bool{ true, false }) |executable| for (segments, placed.first[0..segments.len]) |*segment, *first| {
             if ((segment.allows() == .read_execute) != executable) continue;
-            const blocks = segment.blocks();
-            first.* = self.to.pool.take(blocks) orelse return self.refuse(.memory_exhausted, segment.address);
-            mapped(machine.current.map(.segments, segment.address, first.*, blocks));
+            first.* = self.to.pool.take(segment.blocks()) orelse return self.refuse(.memory_exhausted, segment.address);
+            if (executable) {
+                mapped(machine.current.map(.segments, segment.address, first.*, segment.blocks()));
+            } else run.add(segment.address, first.*, segment.blocks());
         };
+        run.map();
         for (segments) |*segment| try self.read(pointer(segment.address)[0..segment.file_size]);
         return placed;
     }
