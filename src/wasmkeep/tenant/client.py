@@ -288,6 +288,7 @@ class HostClient:
         try:
             said = json.loads(answer)["error"]
             message, code = str(said["message"]), str(said["code"])
+            details = [f"{key} {printable(str(said[key]))}" for key in ("found", "required") if said.get(key)]
         except (ValueError, KeyError, TypeError, RecursionError):
             return self._not_wasmkeep(f"HTTP status {status}")
         remedy = {
@@ -299,7 +300,7 @@ class HostClient:
         return HostRefused(
             f"host.{printable(code)}",
             f"the host refused: {printable(message)}",
-            found=f"HTTP status {status} from {self.name}",
+            found="; ".join([f"HTTP status {status} from {self.name}", *details]),
             remedy=remedy,
         )
 
