@@ -136,7 +136,7 @@ def _create(folder: Path, product: Product) -> None:
 
 
 def _load_key(path: Path) -> PrivateKeyTypes:
-    # Validating an RSA-4096 key takes longer than everything else at a boot. This one is the machine's own, and
+    # Validating an RSA-4096 key takes longer than all else at a boot. This one is the machine's own, and
     # the certificates beside it are compared with its public half.
     return load_der_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
 
