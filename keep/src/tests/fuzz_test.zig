@@ -61,7 +61,8 @@ test "package: whatever is taken keeps every rule" {
         try expect(@intFromPtr(program.memory_definition) >= layout.segments and @intFromPtr(program.memory_definition) + 16 <= layout.segments_end);
         try expect(taking.linear.pages <= taking.linear.limit);
         try expect(program.arguments.len <= package.maximum.string_bytes);
-        try expect(taking.taken == length);
+        // What a record behind the last one is, is for the session to say (test_wire.py).
+        try expect(taking.taken <= length);
     }
     // Contents, names and salts may change without breaking a rule, so some are taken.
     try expect(taken > options.fuzz_count / 100);
