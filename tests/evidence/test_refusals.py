@@ -97,8 +97,19 @@ def test_minimum_tcb_by_component(forge: Forge) -> None:
             make.report(**_tcb_everywhere(tcb)), vcek=forge.vcek(extensions=make.extensions(tcb))
         )
         rejected = refuse(evidence, forge)
-        assert rejected.checks == ("snp.tcb.minimum",)
+        assert rejected.checks == ("snp.tcb.minimum", "snp.tcb.launch")
         assert component in rejected.found
+
+
+def test_a_live_update_does_not_mend_what_was_launched_before(forge: Forge) -> None:
+    """Reported, current and committed are good; the keep was launched under firmware that is not."""
+    for component, value in (("bootloader", 8), ("snp", 22), ("microcode", 71)):
+        tcb = replace(make.GENOA_TCB, **{component: value})
+        rejected = refuse(forge.evidence(make.report(launch_tcb=tcb.encode())), forge)
+        assert rejected.checks == ("snp.tcb.launch",)
+        assert component in rejected.found
+    lowest = make.report(launch_tcb=Tcb(bootloader=9, tee=0, snp=23, microcode=72).encode())
+    assert judge(forge.evidence(lowest), forge.policy()).bound
 
 
 def test_minimum_tcb_looks_at_the_reported_one(forge: Forge) -> None:

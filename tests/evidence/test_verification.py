@@ -129,15 +129,15 @@ def test_a_reference_value_counts_only_under_a_name_that_the_policy_lists(forge:
 
 
 def test_failures_are_reported_together(forge: Forge) -> None:
-    """As the story has it: an old TCB and no revocation list, in one refusal."""
+    """An old TCB, also at launch, and no revocation list, in one refusal."""
     tcb = replace(make.GENOA_TCB, bootloader=7)
     value = tcb.encode()
     unsigned = make.report(reported_tcb=value, committed_tcb=value, current_tcb=value, launch_tcb=value)
     evidence = forge.evidence(unsigned, vcek=forge.vcek(extensions=make.extensions(tcb)), crl=None)
     with pytest.raises(Rejected) as caught:
         judge(evidence, forge.policy())
-    assert set(caught.value.checks) == {"snp.tcb.minimum", "snp.crl.missing"}
-    assert "2 checks failed" in caught.value.message
+    assert set(caught.value.checks) == {"snp.tcb.minimum", "snp.tcb.launch", "snp.crl.missing"}
+    assert "3 checks failed" in caught.value.message
     assert caught.value.exit_code == 77
 
 

@@ -24,9 +24,10 @@ Acceptance. All failures are collected and reported together.
 19. The launch digest is a reference value that the policy names.
 20. ID key, author key, family and image id are listed, where the policy lists any; guest SVN is high enough.
 21. REPORTED_TCB reaches the minimum of its model line, in every component.
-22. Firmware is committed: nothing that runs can still be rolled back.
-23. Platform info: memory-alias check done, where the version has it; no unknown bit.
-24. The chip is on the allow-list, if there is one, and not on the deny-list; a masked id satisfies neither.
+22. LAUNCH_TCB, of the firmware that launched the keep, reaches the same minimum: a live update mends nothing.
+23. Firmware is committed: nothing that runs can still be rolled back.
+24. Platform info: memory-alias check done, where the version has it; no unknown bit.
+25. The chip is on the allow-list, if there is one, and not on the deny-list; a masked id satisfies neither.
 
 Left to the caller: that reference values are its own, that the moment is now, and to keep the newest
 revocation list's date.
@@ -47,6 +48,7 @@ from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.roots import Root
 from wasmkeep.evidence.snp import certificates, chain, outcome, rules, signatures
+from wasmkeep.evidence.snp.case import Case
 from wasmkeep.evidence.snp.certificates import RevocationList
 from wasmkeep.evidence.snp.endorsement import EndorsedIdentity, read_endorsement
 from wasmkeep.evidence.snp.evidence import SnpEvidence
@@ -104,8 +106,8 @@ def verify(
         authority, _list_of(evidence.crl, authority, memory), revocation_rules, at
     )
     findings += revocation_findings
-    # 8 to 24
-    case = rules.Case(genuine, policy, binding, host_data, reference_values)
+    # 8 to 25
+    case = Case(genuine, policy, binding, host_data, reference_values)
     findings += rules.findings(case)
     if findings:
         raise Rejected(*findings)

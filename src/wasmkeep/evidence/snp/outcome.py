@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from wasmkeep import __version__
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.result import AttestationResult, LostProtection
-from wasmkeep.evidence.snp import defaults, rules
+from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit
+from wasmkeep.evidence.snp.case import Case, is_provisional, minimum_tcb, reference
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 from wasmkeep.evidence.snp.facts import SnpFacts
-
-if TYPE_CHECKING:
-    from wasmkeep.evidence.snp.rules import Case
 
 __all__ = ["result"]
 
@@ -37,7 +34,7 @@ def result(case: Case, revocation: Revocation, at: datetime, evidence_digest: by
         chain=(genuine.signer, authority.ask.label, authority.ark.label),
         product=genuine.product,
         launch_digest=genuine.report.measurement,
-        reference=rules.reference(case),
+        reference=reference(case),
         report_data=genuine.report.report_data,
         host_data=genuine.report.host_data,
         bound=not isinstance(case.binding, Unbound),
@@ -67,8 +64,8 @@ def _facts(case: Case, revocation: Revocation) -> SnpFacts:
         current_tcb=genuine.current_tcb,
         committed_tcb=genuine.committed_tcb,
         launch_tcb=genuine.launch_tcb,
-        minimum_tcb=rules.minimum_tcb(case),
-        provisional=rules.is_provisional(genuine),
+        minimum_tcb=minimum_tcb(case),
+        provisional=is_provisional(genuine),
         revocation=revocation,
     )
 
@@ -119,11 +116,11 @@ def _lost(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
         yield LostProtection("migration-allowed", "a migration agent may read the keep's state")
     if report.vmpl:
         yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
-    if rules.reference(case) is None:
+    if reference(case) is None:
         yield LostProtection("any-measurement", "the policy accepts whatever was launched")
     if revocation.status is not RevocationStatus.FRESH:
         yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
-    if rules.is_provisional(genuine):
+    if is_provisional(genuine):
         yield LostProtection("provisional-firmware", "the platform's firmware can still be rolled back")
     if report.chip_id_masked:
         yield LostProtection("masked-chip-id", "the chip is not identified")

@@ -1,4 +1,4 @@
-"""Acceptance: steps 8 to 24 of `checks`, one function a step, each yielding what it refuses.
+"""Acceptance: steps 8 to 25 of `checks`, one function a step, each yielding what it refuses.
 
 Everything here works on a `Genuine` report: signed, by a key that leads to an accepted root.
 """
@@ -6,13 +6,10 @@ Everything here works on a `Genuine` report: signed, by a key that leads to an a
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.errors import Finding, Kind
-from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import (
     GuestPolicyBit,
@@ -21,13 +18,11 @@ from wasmkeep.evidence.snp.bits import (
     unknown_guest_bits,
     unknown_platform_bits,
 )
+from wasmkeep.evidence.snp.case import Case, is_provisional, minimum_tcb, reference, short
 from wasmkeep.evidence.snp.products import layout_of
 from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
 
-if TYPE_CHECKING:
-    from wasmkeep.evidence.snp.checks import Genuine
-
-__all__ = ["STEPS", "Case", "findings", "is_provisional", "minimum_tcb", "reference", "short"]
+__all__ = ["STEPS", "findings"]
 
 _REPORT = "AMD 56860, 7.3 ATTESTATION_REPORT"
 _POLICY = "AMD 56860, 4.3 guest policy"
@@ -41,19 +36,8 @@ _FORBIDDABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A genuine report and what the tenant requires of it."""
-
-    genuine: Genuine
-    policy: Policy
-    binding: bytes | Unbound
-    host_data: bytes | Unbound
-    reference_values: Mapping[bytes, str]
-
-
 def findings(case: Case) -> list[Finding]:
-    """What steps 8 to 24 refuse, in order; empty when the report is accepted."""
+    """What steps 8 to 25 refuse, in order; empty when the report is accepted."""
     return [finding for step in STEPS for finding in step(case)]
 
 
@@ -246,23 +230,28 @@ def _step_20_identity(case: Case) -> Iterator[Finding]:
 
 
 def _step_21_minimum_tcb(case: Case) -> Iterator[Finding]:
-    reported, minimum = case.genuine.reported_tcb, minimum_tcb(case)
-    low = reported.below(minimum)
-    if low:
-        detail = ", ".join(f"{name} {getattr(reported, name)}" for name in low)
-        required = ", ".join(f"{name} ≥ {getattr(minimum, name)}" for name in low)
-        yield _refused(
-            "snp.tcb.minimum",
-            "the platform's firmware is older than the policy accepts",
-            f"{detail} (TCB {reported})",
-            f"{required} (TCB {minimum})",
-            "AMD 56860, 2.2 TCB_VERSION",
-            meaning="known holes in this firmware are open",
-            advice="the host's operator must update its firmware",
-        )
+    yield from _reaches_minimum(
+        case,
+        case.genuine.reported_tcb,
+        "snp.tcb.minimum",
+        "the platform's firmware is older than the policy accepts",
+        meaning="known holes in this firmware are open",
+        advice="the host's operator must update its firmware",
+    )
 
 
-def _step_22_committed(case: Case) -> Iterator[Finding]:
+def _step_22_launch_tcb(case: Case) -> Iterator[Finding]:
+    yield from _reaches_minimum(
+        case,
+        case.genuine.launch_tcb,
+        "snp.tcb.launch",
+        "the keep was launched under firmware older than the policy accepts",
+        meaning="known holes were open when it started; updating firmware under a running keep mends nothing",
+        advice="the host must launch the keep anew",
+    )
+
+
+def _step_23_committed(case: Case) -> Iterator[Finding]:
     if is_provisional(case.genuine) and not case.policy.snp.provisional_firmware:
         genuine = case.genuine
         yield _refused(
@@ -274,7 +263,7 @@ def _step_22_committed(case: Case) -> Iterator[Finding]:
         )
 
 
-def _step_23_platform_info(case: Case) -> Iterator[Finding]:
+def _step_24_platform_info(case: Case) -> Iterator[Finding]:
     report, policy = case.genuine.report, case.policy.snp
     found = f"platform info {report.platform_info:#x}"
     required = report.version >= _ALIAS_CHECK_SINCE and policy.alias_check
@@ -293,7 +282,7 @@ def _step_23_platform_info(case: Case) -> Iterator[Finding]:
         yield Finding("snp.platform.unknown", Kind.UNSUPPORTED, message, f"{unknown:#x}", "none", _REPORT)
 
 
-def _step_24_chip_lists(case: Case) -> Iterator[Finding]:
+def _step_25_chip_lists(case: Case) -> Iterator[Finding]:
     chip, masked = case.genuine.report.chip_id, case.genuine.report.chip_id_masked
     allow, deny = case.policy.snp.chips_allow, case.policy.snp.chips_deny
     found = "masked" if masked else chip.hex()
@@ -325,39 +314,31 @@ STEPS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _step_19_measurement,
     _step_20_identity,
     _step_21_minimum_tcb,
-    _step_22_committed,
-    _step_23_platform_info,
-    _step_24_chip_lists,
+    _step_22_launch_tcb,
+    _step_23_committed,
+    _step_24_platform_info,
+    _step_25_chip_lists,
 )
 
 
-def reference(case: Case) -> str | None:
-    """The policy's name for the launch digest, None when it accepts no such digest. A reference value counts
-    only under a name that the policy lists."""
-    measured = case.genuine.report.measurement
-    name = case.reference_values.get(measured)
-    if name is not None and name in case.policy.runtime_names:
-        return name
-    if measured in case.policy.runtime_digests:
-        return f"launch digest {short(measured)}"
-    return None
-
-
-def minimum_tcb(case: Case) -> Tcb:
-    """The minimum of the report's model line; a version 2 report does not say which, so its product's."""
-    return case.policy.snp.minimum_tcb[case.genuine.line or case.genuine.product]
-
-
-def is_provisional(genuine: Genuine) -> bool:
-    """Something runs that is not committed (N-3.3)."""
-    report = genuine.report
-    older = bool(genuine.committed_tcb.below(genuine.current_tcb))
-    return older or report.committed_version < report.current_version
-
-
-def short(value: bytes) -> str:
-    """First and last bytes in hexadecimal, for lines that people read."""
-    return f"{value[:4].hex()}…{value[-2:].hex()}"
+def _reaches_minimum(
+    case: Case, tcb: Tcb, check: str, message: str, *, meaning: str, advice: str
+) -> Iterator[Finding]:
+    """Every component of ``tcb`` is at least the minimum's."""
+    minimum = minimum_tcb(case)
+    low = tcb.below(minimum)
+    if low:
+        detail = ", ".join(f"{name} {getattr(tcb, name)}" for name in low)
+        required = ", ".join(f"{name} ≥ {getattr(minimum, name)}" for name in low)
+        yield _refused(
+            check,
+            message,
+            f"{detail} (TCB {tcb})",
+            f"{required} (TCB {minimum})",
+            "AMD 56860, 2.2 TCB_VERSION",
+            meaning=meaning,
+            advice=advice,
+        )
 
 
 def _equal(check: str, message: str, found: bytes, expected: bytes | Unbound) -> Iterator[Finding]:
