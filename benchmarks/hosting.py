@@ -91,7 +91,8 @@ class Workload:
 async def warm_host() -> AsyncIterator[Callable[..., Workload]]:
     """Yields ``workload(program, *arguments, memory=…)``, which prepares; memory is linear, in bytes."""
     folder = Path(tempfile.mkdtemp(prefix="wasmkeep-bench-"))
-    command = [sys.executable, "-m", "wasmkeep.cli", "host", "serve", "--json", "--private", str(folder)]
+    command = [sys.executable, "-P", "-m", "wasmkeep.cli", "host", "serve", "--json"]
+    command += ["--private", str(folder / "host")]
     command += ["--simulated", "snp", "--machine", "bench", "--listen", "127.0.0.1:0"]
     try:
         async with child(command, name="the host", lines_on="stderr") as process:

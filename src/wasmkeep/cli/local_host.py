@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasmkeep.cli.children import child, class_of
-from wasmkeep.cli.folders import private_folder
+from wasmkeep.cli.folders import folder_of_child
 from wasmkeep.cli.progress import progress
 from wasmkeep.cli.screens import cpu_note, simulated_banner
 from wasmkeep.errors import SystemFailure, WasmkeepError
@@ -55,8 +55,10 @@ async def local_host(
 
     Where ``meanwhile`` fails first there is no use for a host, and its error is raised.
     """
-    with private_folder() as folder:
-        command = [sys.executable, "-m", "wasmkeep.cli", "host", "serve", "--json", "--private", str(folder)]
+    with folder_of_child() as folder:
+        # -P: the current folder may be somebody else's, and nothing is imported from it.
+        command = [sys.executable, "-P", "-m", "wasmkeep.cli", "host", "serve", "--json"]
+        command += ["--private", str(folder)]
         command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
         if options.cpu:
             command += ["--cpu", options.cpu]

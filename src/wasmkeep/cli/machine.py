@@ -65,7 +65,8 @@ async def booted(
 
     ``meanwhile`` is called while it boots, for what takes time anyway.
     """
-    command = [sys.executable, "-m", "wasmkeep.simulator", "--machine", settings.name]
+    # -P: the current folder may be somebody else's, and nothing is imported from it.
+    command = [sys.executable, "-P", "-m", "wasmkeep.simulator", "--machine", settings.name]
     command += ["--product", settings.product, "--cpu", settings.cpu, "--socket", str(socket)]
     doing = f"the simulated machine {settings.name}; a new one makes its keys, this once"
     async with child(command, name="the simulated machine", lines_on="stdout") as process:
