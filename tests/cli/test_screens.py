@@ -11,7 +11,9 @@ import pytest
 
 from wasmkeep.cli.console import Console
 from wasmkeep.cli.screens import DeploymentScreen, closing
-from wasmkeep.evidence.result import AttestationResult
+from wasmkeep.evidence.policy import Policy, SnpPolicy
+from wasmkeep.evidence.result import AttestationResult, LostProtection
+from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.tenant import events
 
 
@@ -33,6 +35,8 @@ class Result:
     chip = "any chip of this generation"
     tcb = "9.0.23.72"
     bound = True
+    policy = Policy.default()
+    lost_protections: tuple[LostProtection, ...] = ()
 
 
 def verified(**changes: object) -> events.EvidenceVerified:
@@ -87,6 +91,21 @@ def test_quiet_leaves_the_banner_and_lost_protections() -> None:
     text = screen(STARTED, verified(simulated=True), *lost, DELIVERED, LAUNCHED, quiet=True)
     assert [line.split()[0] for line in text.splitlines() if line[2] != " "] == ["SIMULATED", "WARNING"]
     assert "any image is accepted" in text
+
+
+def test_what_the_policy_lifts_is_said_once_also_where_the_evidence_did_not_need_it() -> None:
+    lax = SnpPolicy(guest_allow=GuestPolicyBit.DEBUG | GuestPolicyBit.CXL_ALLOW, minimum_abi=(1, 50))
+    lost = LostProtection("minimum-abi-lowered", "as the result says it")
+    event = verified(policy=Policy(name="lax.toml", snp=lax), lost_protections=(lost,))
+    seen = (event, events.ProtectionLost(lost.what, (lost.text,)))
+    for quiet in (False, True):
+        text = screen(*seen, quiet=quiet)
+        assert text.count("WARNING") == 3
+        assert "the policy lax.toml accepts keeps whose memory the host may read" in text
+        assert text.count("as the result says it") == 1
+    said = [json.loads(line) for line in screen(*seen, json=True).splitlines()]
+    used = {line["what"]: line["used"] for line in said if line["event"] == "protection-lost"}
+    assert used == {"debug-allowed": False, "cxl-allowed": False, "minimum-abi-lowered": True}
 
 
 def test_a_digest_of_the_policy_is_not_called_your_image() -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
+
+import pytest
 
 from tests.evidence import forge as make
 from tests.evidence.forge import AT, Forge
+from tests.evidence.test_policy import REFERENCE
 from tests.evidence.test_verification import judge
 from tests.evidence.vectors import needs_vectors, plain, rows
 from wasmkeep.evidence import UNBOUND, AttestationResult, verify
 from wasmkeep.evidence.ear import EAR_PROFILE
-from wasmkeep.evidence.policy import SnpPolicy
+from wasmkeep.evidence.exceptions import exceptions
+from wasmkeep.evidence.policy import Policy, RevocationPolicy, SnpPolicy
+from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
+from wasmkeep.evidence.snp.report import Report
+from wasmkeep.evidence.snp.tcb import Tcb
 
 STATUS = ("none", "affirming", "warning", "contraindicated")
 VECTOR = {
@@ -113,6 +121,97 @@ def test_every_exception_that_was_used_is_said(forge: Forge) -> None:
     ]
     assert (result.reference, result.snp.provisional) == (None, True)
     assert appraisal(result)["ear_trustworthiness_vector"]["configuration"] == 32
+
+
+LOWER_TCB = MappingProxyType(dict(defaults.MINIMUM_TCB) | {"Genoa": Tcb(9, 0, 22, 72)})
+LOOSENED: dict[str, tuple[dict[str, object], Report, str]] = {
+    # word: (the policy's fields, a report that the shipped policy would have judged, a part of the text)
+    "minimum-tcb-lowered": (
+        {"snp": SnpPolicy(minimum_tcb=LOWER_TCB)},
+        make.report(launch_tcb=LOWER_TCB["Genoa"].encode()),
+        "at launch 9.0.22.72",
+    ),
+    "minimum-abi-lowered": (
+        {"snp": SnpPolicy(minimum_abi=(1, 50))},
+        make.report(current_minor=50, committed_minor=50),
+        "the platform has 1.50",
+    ),
+    "report-version-lowered": (
+        {"snp": SnpPolicy(minimum_report_version=2)},
+        make.version_2(),
+        "this one has version 2",
+    ),
+    "cxl-allowed": (
+        {"snp": SnpPolicy(guest_allow=GuestPolicyBit.SMT | GuestPolicyBit.CXL_ALLOW)},
+        make.report(policy=0x230000),
+        "CXL",
+    ),
+    "unknown-platform-bits": (
+        {"snp": SnpPolicy(unknown_platform_bits=True)},
+        make.report(platform_info=0x125),
+        "0x100",
+    ),
+    "revocation-age-raised": (
+        {"revocation": RevocationPolicy(max_age_days=367)},
+        make.report(),
+        "this one is of 2026-10-02",
+    ),
+}
+ALWAYS = {"minimum-tcb-lowered", "minimum-abi-lowered", "report-version-lowered", "revocation-age-raised"}
+
+
+@pytest.mark.parametrize("word", LOOSENED)
+def test_a_policy_does_not_loosen_silently(forge: Forge, word: str) -> None:
+    fields, unsigned, words = LOOSENED[word]
+    result = judge(forge.evidence(unsigned), forge.policy(**fields))
+    assert words in {entry.what: entry.text for entry in result.lost_protections}[word]
+    assert word in {entry.what for entry in exceptions(result.policy)}
+    vector = appraisal(replace(result, simulated=False))["ear_trustworthiness_vector"]
+    assert 32 in (vector["configuration"], vector["hardware"])
+
+    unused = judge(forge.evidence(), forge.policy(**fields))
+    assert (word in {entry.what for entry in unused.lost_protections}) == (word in ALWAYS)
+
+
+def test_another_lines_minimum_is_not_this_evidences(forge: Forge) -> None:
+    milan = MappingProxyType(dict(defaults.MINIMUM_TCB) | {"Milan": Tcb(0, 0, 0, 0)})
+    result = judge(forge.evidence(), forge.policy(snp=SnpPolicy(minimum_tcb=milan)))
+    assert [entry.what for entry in result.lost_protections] == ["simulated"]
+    assert [entry.what for entry in exceptions(result.policy)] == ["minimum-tcb-lowered"]
+
+
+EXCEPTIONS: dict[str, tuple[str, str]] = {
+    # what loosens a key: (the word, the same key made stricter or left as it is)
+    "[revocation]\nrequired = false": ("no-revocation-list", "[revocation]\nrequired = true"),
+    "[revocation]\nmax_age_days = 367": ("revocation-age-raised", "[revocation]\nmax_age_days = 30"),
+    "[unsafe]\nany_measurement = true": ("any-measurement", "[unsafe]\nany_measurement = false"),
+    '[snp]\ngenerations = ["Milan"]': ("denied-generation-allowed", '[snp]\ngenerations = ["Turin"]'),
+    '[snp]\nsigners = ["vlek"]': ("vlek", '[snp]\nsigners = ["vcek"]'),
+    "[snp]\nminimum_report_version = 2": ("report-version-lowered", "[snp]\nminimum_report_version = 5"),
+    '[snp]\nminimum_abi = "1.50"': ("minimum-abi-lowered", '[snp]\nminimum_abi = "1.55"'),
+    "[snp]\nmaximum_vmpl = 1": ("vmpl", "[snp]\nmaximum_vmpl = 0"),
+    "[snp]\nprovisional_firmware = true": ("provisional-firmware", "[snp]\nprovisional_firmware = false"),
+    "[snp]\nalias_check = false": ("no-alias-check", "[snp]\nalias_check = true"),
+    "[snp]\nunknown_platform_bits = true": (
+        "unknown-platform-bits",
+        "[snp]\nunknown_platform_bits = false",
+    ),
+    "[snp]\nmasked_chip_id = true": ("masked-chip-id", "[snp]\nmasked_chip_id = false"),
+    '[snp.guest_policy]\nallow = ["debug"]': ("debug-allowed", '[snp.guest_policy]\nallow = ["smt"]'),
+    '[snp.guest_policy]\nallow = ["cxl"]': ("cxl-allowed", "[snp.guest_policy]\nallow = []"),
+    '[snp.guest_policy]\nallow = ["migration-agent"]': ("migration-allowed", "[snp.guest_policy]"),
+    "[snp.minimum_tcb.Turin]\ntee = 0": ("minimum-tcb-lowered", "[snp.minimum_tcb.Turin]\ntee = 2"),
+}
+
+
+@pytest.mark.parametrize("text", EXCEPTIONS)
+def test_every_key_that_loosens_is_said_of_the_policy(text: str) -> None:
+    word, strict = EXCEPTIONS[text]
+    found = exceptions(Policy.from_toml(text, name="p.toml"))
+    assert [entry.what for entry in found] == [word]
+    assert found[0].text.startswith("the policy p.toml ")
+    assert exceptions(Policy.from_toml(strict, name="p.toml")) == ()
+    assert f"`{word}`" in REFERENCE.read_text(encoding="utf-8")
 
 
 def test_facts_of_firmware(forge: Forge) -> None:

@@ -42,25 +42,14 @@ def policy_for(options: argparse.Namespace, *, simulated: str | None = None) -> 
     return policy if simulated is None else policy.with_simulated(simulated)
 
 
-def warn_of_exceptions(policy: Policy, console: Console) -> None:
-    """Say which strict rules the policy lifts; not silenced by ``--quiet``."""
-    from wasmkeep.cli.screens import warning
+def warn_of_exceptions(policy: Policy, console: Console, *, said: frozenset[str] = frozenset()) -> None:
+    """Say which strict rules the policy lifts; not silenced by ``--quiet``.
 
-    if policy.snp.lifted_denials:
-        names = ", ".join(name.capitalize() for name in policy.snp.lifted_denials)
-        console.show(
-            warning(
-                "denied-generation",
-                f"the policy {policy.name} accepts {names}, which are denied by default:",
-                "root secrets of that generation have been published as extractable",
-            )
-        )
-    if policy.any_measurement:
-        console.show(
-            warning(
-                "any-measurement",
-                f"the policy {policy.name} accepts any keep image, also one that tells everything",
-            )
-        )
-    if not policy.revocation.required:
-        console.show(warning("revocation", f"the policy {policy.name} does not ask for a revocation list"))
+    ``said`` are the words of what a result has said already, of evidence that made use of the exception.
+    """
+    from wasmkeep.cli.screens import warning
+    from wasmkeep.evidence.exceptions import exceptions
+
+    for exception in exceptions(policy):
+        if exception.what not in said:
+            console.show(warning(exception.what, exception.text, used=False))

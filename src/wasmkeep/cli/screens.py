@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli.console import Block
+from wasmkeep.cli.policies import warn_of_exceptions
 from wasmkeep.cli.progress import Progress
 from wasmkeep.cli.text import digest, plural, short, size
 from wasmkeep.tenant import events
@@ -41,9 +42,13 @@ def cpu_note(cpu: str, reason: str) -> str:
     return f"The keep runs as a sandboxed process, more slowly{because}."
 
 
-def warning(what: str, *lines: str) -> Block:
-    """A protection that is off or weaker than usual: never silenced."""
-    return Block("protection-lost", "WARNING", lines, {"what": what, "lines": list(lines)}, loud=True)
+def warning(what: str, *lines: str, used: bool = True) -> Block:
+    """A protection that is off or weaker than usual: never silenced.
+
+    ``used`` is False where a policy would allow it and no evidence made use of that.
+    """
+    facts = {"what": what, "lines": list(lines), "used": used}
+    return Block("protection-lost", "WARNING", lines, facts, loud=True)
 
 
 class DeploymentScreen:
@@ -127,6 +132,8 @@ class DeploymentScreen:
         made_ns = self._started.elapsed_ns if self._started else None
         self.console.show(Block("platform", "platform", (platform,), facts, elapsed_ns=made_ns))
         self.console.show(_evidence_block(event))
+        said = frozenset(lost.what for lost in result.lost_protections)
+        warn_of_exceptions(result.policy, self.console, said=said)
 
     def _delivered(self, event: events.Delivered) -> None:
         parts = [

@@ -20,7 +20,18 @@ PROFILE = "tag:wasmkeep.invalid,2026:appraisal#1"
 
 _NONE, _AFFIRMING, _WARNING, _CONTRAINDICATED = 0, 2, 32, 96
 _STATUS = {_NONE: "none", _AFFIRMING: "affirming", _WARNING: "warning", _CONTRAINDICATED: "contraindicated"}
-_LOWERS_CONFIGURATION = frozenset({"debug-allowed", "migration-allowed", "vmpl"})
+_LOWERS_CONFIGURATION = frozenset({"debug-allowed", "migration-allowed", "cxl-allowed", "vmpl"})
+_LOWERS_HARDWARE = frozenset(
+    {
+        "denied-generation-allowed",
+        "no-revocation-list",
+        "revocation-age-raised",
+        "minimum-tcb-lowered",
+        "minimum-abi-lowered",
+        "report-version-lowered",
+        "unknown-platform-bits",
+    }
+)
 
 
 def claims(result: AttestationResult) -> dict[str, object]:
@@ -48,7 +59,7 @@ def claims(result: AttestationResult) -> dict[str, object]:
 def _trustworthiness(result: AttestationResult) -> dict[str, int]:
     """AR4SI claims this appraisal can speak about; file system, storage and sourced data it cannot."""
     lost = {entry.what for entry in result.lost_protections}
-    weak = bool(lost & {"denied-generation-allowed", "no-revocation-list"})
+    weak = bool(lost & _LOWERS_HARDWARE)
     hardware = _CONTRAINDICATED if result.simulated else _WARNING if weak else _AFFIRMING
     vector = {
         "instance-identity": _AFFIRMING,

@@ -17,7 +17,8 @@ __all__ = ["AttestationResult", "LostProtection"]
 
 @dataclass(frozen=True, slots=True)
 class LostProtection:
-    """Something a strict policy would have refused and this one allowed. ``what`` is a stable word."""
+    """Something that the shipped policy refuses and this one allowed, or a floor that this one
+    lowered. ``what`` is a stable word."""
 
     what: str
     text: str

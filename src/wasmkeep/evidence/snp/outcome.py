@@ -7,12 +7,12 @@ from datetime import datetime
 
 from wasmkeep import __version__
 from wasmkeep.evidence.binding import Unbound
-from wasmkeep.evidence.result import AttestationResult, LostProtection
-from wasmkeep.evidence.snp import defaults
+from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit
 from wasmkeep.evidence.snp.case import Case, is_provisional, minimum_tcb, reference
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 from wasmkeep.evidence.snp.facts import SnpFacts
+from wasmkeep.evidence.snp.lost import lost_protections
 
 __all__ = ["result"]
 
@@ -43,7 +43,7 @@ def result(case: Case, revocation: Revocation, at: datetime, evidence_digest: by
         tcb=str(facts.reported_tcb),
         revocation=_describe(revocation),
         policy_checks=tuple(_policy_checks(facts)),
-        lost_protections=tuple(_lost(case, revocation)),
+        lost_protections=lost_protections(case, revocation),
         snp=facts,
     )
 
@@ -97,38 +97,3 @@ def _policy_checks(facts: SnpFacts) -> Iterator[str]:
     if report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
         yield "memory alias check"
     yield facts.chip_rule
-
-
-def _lost(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
-    """Every exception of the policy's that this evidence made use of."""
-    genuine, policy = case.genuine, case.policy
-    report, root = genuine.report, genuine.key.authority.root
-    if root.simulated:
-        text = f"the root {root.pin} is a simulator's: nothing is protected from the owner of that computer"
-        yield LostProtection("simulated", text)
-    if genuine.product in policy.snp.lifted_denials:
-        known = defaults.generation(genuine.product)
-        text = f"{genuine.product} is accepted because the policy names it; {known.denied if known else ''}"
-        yield LostProtection("denied-generation-allowed", text)
-    if report.policy & GuestPolicyBit.DEBUG:
-        yield LostProtection("debug-allowed", "the host may read and write the keep's memory")
-    if report.policy & GuestPolicyBit.MIGRATE_MA:
-        yield LostProtection("migration-allowed", "a migration agent may read the keep's state")
-    if report.vmpl:
-        yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
-    if reference(case) is None:
-        yield LostProtection("any-measurement", "the policy accepts whatever was launched")
-    if revocation.status is not RevocationStatus.FRESH:
-        yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
-    if is_provisional(genuine):
-        yield LostProtection("provisional-firmware", "the platform's firmware can still be rolled back")
-    if report.chip_id_masked:
-        yield LostProtection("masked-chip-id", "the chip is not identified")
-    if genuine.signer == "VLEK":
-        yield LostProtection(
-            "vlek", f"a key of {genuine.identity.csp_id} signed the report, not a chip's own"
-        )
-    if not report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
-        yield LostProtection(
-            "no-alias-check", "the platform did not say that it checked its memory for aliases"
-        )

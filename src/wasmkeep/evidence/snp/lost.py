@@ -1,0 +1,112 @@
+"""What accepted SNP evidence lacks that the shipped policy would have asked for.
+
+The words are those of `wasmkeep.evidence.exceptions`, which says the same of a policy without evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wasmkeep.evidence.policy import RevocationPolicy, SnpPolicy
+from wasmkeep.evidence.result import LostProtection
+from wasmkeep.evidence.snp import defaults
+from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit, format_abi, unknown_platform_bits
+from wasmkeep.evidence.snp.case import Case, is_provisional, minimum_tcb, reference
+from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
+
+__all__ = ["lost_protections"]
+
+
+def lost_protections(case: Case, revocation: Revocation) -> tuple[LostProtection, ...]:
+    """Every exception that this evidence made use of, and every floor that was lowered for it."""
+    return (
+        *_of_the_root(case),
+        *_of_the_guest(case),
+        *_of_revocation(case, revocation),
+        *_of_the_platform(case),
+        *_lowered_floors(case),
+    )
+
+
+def _of_the_root(case: Case) -> Iterator[LostProtection]:
+    genuine = case.genuine
+    root = genuine.key.authority.root
+    if root.simulated:
+        text = f"the root {root.pin} is a simulator's: nothing is protected from the owner of that computer"
+        yield LostProtection("simulated", text)
+    if genuine.product in case.policy.snp.lifted_denials:
+        known = defaults.generation(genuine.product)
+        text = f"{genuine.product} is accepted because the policy names it; {known.denied if known else ''}"
+        yield LostProtection("denied-generation-allowed", text)
+
+
+def _of_the_guest(case: Case) -> Iterator[LostProtection]:
+    report = case.genuine.report
+    if report.policy & GuestPolicyBit.DEBUG:
+        yield LostProtection("debug-allowed", "the host may read and write the keep's memory")
+    if report.policy & GuestPolicyBit.MIGRATE_MA:
+        yield LostProtection("migration-allowed", "a migration agent may read the keep's state")
+    if report.policy & GuestPolicyBit.CXL_ALLOW:
+        yield LostProtection("cxl-allowed", "CXL devices or memory may be present")
+    if report.vmpl:
+        yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
+    if reference(case) is None:
+        yield LostProtection("any-measurement", "the policy accepts whatever was launched")
+
+
+def _of_revocation(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
+    if revocation.status is not RevocationStatus.FRESH:
+        yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
+    allowed, shipped = case.policy.revocation.max_age_days, RevocationPolicy().max_age_days
+    if allowed > shipped:
+        issued = f"; this one is of {revocation.issued:%Y-%m-%d}" if revocation.issued else ""
+        text = f"a revocation list may be {allowed} days old, {shipped} by default{issued}"
+        yield LostProtection("revocation-age-raised", text)
+
+
+def _of_the_platform(case: Case) -> Iterator[LostProtection]:
+    genuine = case.genuine
+    report = genuine.report
+    if is_provisional(genuine):
+        yield LostProtection("provisional-firmware", "the platform's firmware can still be rolled back")
+    if report.chip_id_masked:
+        yield LostProtection("masked-chip-id", "the chip is not identified")
+    if genuine.signer == "VLEK":
+        yield LostProtection(
+            "vlek", f"a key of {genuine.identity.csp_id} signed the report, not a chip's own"
+        )
+    if not report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
+        yield LostProtection(
+            "no-alias-check", "the platform did not say that it checked its memory for aliases"
+        )
+    unknown = unknown_platform_bits(report.platform_info)
+    if unknown:
+        text = f"the platform info has bits that this verifier does not know: {unknown:#x}"
+        yield LostProtection("unknown-platform-bits", text)
+
+
+def _lowered_floors(case: Case) -> Iterator[LostProtection]:
+    """Said whether or not this platform stands below the shipped floor: the verdict did not ask."""
+    genuine, snp, shipped = case.genuine, case.policy.snp, SnpPolicy()
+    line = genuine.line or genuine.product
+    minimum, shipped_minimum = minimum_tcb(case), defaults.MINIMUM_TCB[line]
+    if minimum.below(shipped_minimum):
+        text = (
+            f"the minimum TCB for {line} is {minimum}, {shipped_minimum} by default; "
+            f"reported {genuine.reported_tcb}, at launch {genuine.launch_tcb}"
+        )
+        yield LostProtection("minimum-tcb-lowered", text)
+    if snp.minimum_abi < shipped.minimum_abi:
+        report = genuine.report
+        found = format_abi(min(report.current_version[:2], report.committed_version[:2]))
+        text = (
+            f"the minimum firmware ABI is {format_abi(snp.minimum_abi)}, "
+            f"{format_abi(shipped.minimum_abi)} by default; the platform has {found}"
+        )
+        yield LostProtection("minimum-abi-lowered", text)
+    if snp.minimum_report_version < shipped.minimum_report_version:
+        text = (
+            f"reports of version {snp.minimum_report_version} are accepted, {shipped.minimum_report_version} "
+            f"by default; this one has version {genuine.report.version}"
+        )
+        yield LostProtection("report-version-lowered", text)
