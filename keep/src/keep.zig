@@ -18,6 +18,7 @@ const traps = @import("traps.zig");
 const wire = @import("wire.zig");
 const Environment = environment.Environment;
 const Files = @import("files/file_system.zig").FileSystem;
+const Refusal = @import("refusal.zig").Refusal;
 const Sha256 = crypto.hash.sha2.Sha256;
 const Wasi = @import("wasi/wasi.zig").Wasi;
 
@@ -124,6 +125,7 @@ pub const Keep = struct {
 
     /// The end of a run: the receipt, then nothing that could sign another.
     pub fn finish(self: *Keep, outcome: statement.Outcome) noreturn {
+        self.makeRoom(statement.statement_maximum); // before the exits are counted
         const run: statement.Run = .{
             .outcome = outcome,
             .stdin = self.stdin.finish(),
@@ -153,7 +155,7 @@ pub const Keep = struct {
         self.refuse(.{ .code = .trap_outside_program, .detail = traps.publicAddress(trap.instruction) });
     }
 
-    pub fn refuse(self: *Keep, reason: @import("refusal.zig").Refusal) noreturn {
+    pub fn refuse(self: *Keep, reason: Refusal) noreturn {
         self.wipe();
         self.wire.endRefused(reason);
     }
@@ -181,8 +183,13 @@ pub const Keep = struct {
     // The wire, while the program runs: whatever goes wrong there ends the keep.
 
     fn send(self: *Keep, record_type: records.Type, payload: []const u8) void {
-        self.wire.send(record_type, payload) catch self.refuse(self.wire.refusal);
-        self.absorb();
+        self.makeRoom(payload.len);
+        self.wire.send(record_type, payload);
+    }
+
+    /// Hands over what is pending where a record would not fit behind it; takes what the tenant sent meanwhile.
+    fn makeRoom(self: *Keep, payload: usize) void {
+        if (!self.wire.hasRoom(payload)) self.exchange(0);
     }
 
     fn exchange(self: *Keep, wait: u64) void {
@@ -293,17 +300,16 @@ pub const Keep = struct {
             if (left == 0 and (asked or !want_input)) return false;
             asked = true;
             if (want_input) self.requestInput();
-            // The request may have waited for room in the window, and the answer may be there.
-            if (!(want_input and self.input.ready())) self.exchange(left);
+            self.exchange(left);
         }
     }
 
     fn requestInput(self: *Keep) void {
         if (self.input.wanted) return;
-        self.input.wanted = true;
         var most: [4]u8 = undefined;
         std.mem.writeInt(u32, &most, records.stream_maximum, .little);
         self.send(.want_stdin, &most);
+        self.input.wanted = true;
     }
 
     fn exit(context: *anyopaque, code: u32) noreturn {

@@ -55,5 +55,5 @@ pub const contents = 0x8000_0000;
 pub const contents_end = 0xC000_0000;
 pub const linear = 0x1_0000_0000;
 pub const linear_end = 0x2_0000_0000;
-/// Linear memory may start up to a block above `linear`: see `memory.Linear`.
-pub const linear_guard_end = 0x3_0000_0000 + block;
+/// Linear memory may start up to a block above `linear` (see `memory.Linear`), and an access has a width.
+pub const linear_guard_end = 0x3_0000_0000 + 2 * block;

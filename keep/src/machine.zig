@@ -8,7 +8,6 @@
 //!   lock(address, blocks) bool                  maps the segment mapped first read-execute, and ends all changes to
 //!                                               segments
 //!   trap() Trap                                 what the last exception was
-//!   memory() u64                                bytes of memory the machine was made with, from the measured page
 
 const options = @import("options");
 

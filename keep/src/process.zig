@@ -39,6 +39,7 @@ export fn _start() callconv(.naked) noreturn {
 }
 
 export fn processBegin() callconv(.c) void {
+    withdraw();
     const whole = [_][3]u64{
         .{ layout.secrets_page, layout.configuration_page + layout.page, read_write },
         .{ layout.trap_stack, layout.trap_stack_end, read_write },
@@ -68,19 +69,23 @@ fn readPage(address: u64) void {
     }
 }
 
-/// Traps come to us; the process cannot be dumped or traced; it ends with its parent; then the filter.
-pub fn start() void {
-    takeSignals();
+/// Nobody dumps or traces this process, it gains no privilege, and it ends with its parent.
+fn withdraw() void {
     const pr_set_pdeathsig = 1;
     const pr_set_dumpable = 4;
     const pr_set_no_new_privs = 38;
     const rlimit_core = 4;
-    const restricted = linux.call(.prctl, pr_set_pdeathsig, linux.signal.kill, 0, 0, 0, 0) == 0 and
+    const done = linux.call(.prctl, pr_set_pdeathsig, linux.signal.kill, 0, 0, 0, 0) == 0 and
         linux.call(.prctl, pr_set_dumpable, 0, 0, 0, 0, 0) == 0 and
         linux.call(.prctl, pr_set_no_new_privs, 1, 0, 0, 0, 0) == 0 and
-        linux.call(.prlimit64, 0, rlimit_core, @intFromPtr(&[2]u64{ 0, 0 }), 0, 0, 0) == 0 and
-        sandbox.enterLoading();
-    if (!restricted) end(status.restrictions);
+        linux.call(.prlimit64, 0, rlimit_core, @intFromPtr(&[2]u64{ 0, 0 }), 0, 0, 0) == 0;
+    if (!done) end(status.restrictions);
+}
+
+/// Traps come to us; from here on only exits and `mprotect` are left.
+pub fn start() void {
+    takeSignals();
+    if (!sandbox.enterLoading()) end(status.restrictions);
 }
 
 fn takeSignals() void {

@@ -70,8 +70,9 @@ pub const Direction = struct {
         crypto.secureZero(u8, &self.iv);
     }
 
-    /// Opens a body (ciphertext and tag) in place. What it returns lies inside `body`.
-    pub fn open(self: *Direction, field: *const [length_size]u8, body: []u8) Error!Record {
+    /// Opens a body (ciphertext and tag) in place. What it returns lies inside `body`. Like `seal` never inlined: the
+    /// copies of the key that it makes lie below the caller's frame, where `stack.zig` wipes them.
+    pub noinline fn open(self: *Direction, field: *const [length_size]u8, body: []u8) Error!Record {
         std.debug.assert(body.len >= padding_unit + tag_size);
         const plaintext = body[0 .. body.len - tag_size];
         const tag = body[plaintext.len..][0..tag_size].*;
@@ -80,7 +81,7 @@ pub const Direction = struct {
     }
 
     /// Seals a payload into `out`: length, ciphertext, tag. Returns the whole record.
-    pub fn seal(self: *Direction, record_type: Type, payload: []const u8, out: []u8) []u8 {
+    pub noinline fn seal(self: *Direction, record_type: Type, payload: []const u8, out: []u8) []u8 {
         const body_length = sealedLength(payload.len);
         std.debug.assert(body_length <= body_maximum);
         const record = out[0 .. length_size + body_length];

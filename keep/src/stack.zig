@@ -10,30 +10,44 @@ const reach = 48 << 10;
 var deepest: usize = layout.stack_end;
 
 /// To be called where keys are used at a depth that the program chooses.
-pub fn note() void {
+pub inline fn note() void {
     deepest = @min(deepest, @frameAddress());
 }
 
 /// Wipes what lies below the caller's frame, as far as functions it called could have reached.
-pub noinline fn wipeBelow() void {
+pub inline fn wipeBelow() void {
     const here = @frameAddress();
     const bottom: usize = if (here > layout.stack) layout.stack else layout.trap_stack;
-    wipe(@max(bottom, here -| reach), here -| 256);
+    wipeDownTo(@max(bottom, here -| reach));
 }
 
 /// Wipes all that the keep left on the program's stack, for the end: nothing there is needed any more.
-pub noinline fn wipeAll() void {
-    const here = @frameAddress();
-    wipe(@max(layout.stack, deepest -| reach), if (here > layout.stack) here -| 256 else layout.stack_end);
-    if (here < layout.stack) wipeBelow();
+pub inline fn wipeAll() void {
+    const lowest = @max(layout.stack, deepest -| reach);
+    if (@frameAddress() > layout.stack) {
+        wipeDownTo(lowest);
+    } else { // on the trap stack
+        @memset(@as([*]u8, @ptrFromInt(lowest))[0 .. layout.stack_end - lowest], 0);
+        wipeDownTo(layout.trap_stack);
+    }
 }
 
-inline fn wipe(from: usize, to: usize) void {
-    if (from >= to) return;
-    asm volatile ("rep stosb"
+inline fn wipeDownTo(lowest: usize) void {
+    asm volatile ("call *%[wipe]"
         :
-        : [address] "{rdi}" (from),
-          [count] "{rcx}" (to - from),
-          [zero] "{al}" (@as(u8, 0)),
-        : .{ .rdi = true, .rcx = true, .memory = true });
+        : [wipe] "r" (&wipe),
+          [lowest] "{rdi}" (lowest),
+        : .{ .rax = true, .rcx = true, .rdi = true, .memory = true });
+}
+
+/// Has no frame of its own: everything from rdi up to the stack pointer is dead.
+fn wipe() callconv(.naked) void {
+    asm volatile (
+        \\ xorl %%eax, %%eax
+        \\ movq %%rsp, %%rcx
+        \\ subq %%rdi, %%rcx
+        \\ jbe 1f
+        \\ rep stosb
+        \\1: retq
+    );
 }

@@ -80,13 +80,17 @@ pub const Wire = struct {
         self.pending += @intCast(bytes.len);
     }
 
-    /// Seals a record and puts it with what is pending; hands that over first if there is no room.
-    pub fn send(self: *Wire, record_type: records.Type, payload: []const u8) Refused!void {
-        const size = records.length_size + records.sealedLength(payload.len);
-        if (size > data_size - self.pending) try self.exchange(0);
+    /// Whether a record with so many bytes of payload still fits behind what is pending.
+    pub fn hasRoom(self: *const Wire, payload: usize) bool {
+        return records.length_size + records.sealedLength(payload) <= data_size - self.pending;
+    }
+
+    /// Seals a record and puts it behind what is pending; there must be room. The tenant's last message must have
+    /// been taken whole: its place in the window is reused.
+    pub fn send(self: *Wire, record_type: records.Type, payload: []const u8) void {
+        std.debug.assert(self.taken == self.incoming);
         stack.note();
-        const record = self.channel.?.send.seal(record_type, payload, self.outbound);
-        self.sendClear(record);
+        self.sendClear(self.channel.?.send.seal(record_type, payload, self.outbound));
     }
 
     /// Takes unsealed bytes of the message: the HPKE message. null when there are not as many.
@@ -125,7 +129,8 @@ pub const Wire = struct {
             std.mem.writeInt(u32, payload[0..4], @backingInt(reason.code), .little);
             std.mem.writeInt(u64, payload[4..12], reason.detail, .little);
             self.discard();
-            self.send(.refused, &payload) catch {};
+            if (!self.hasRoom(payload.len)) self.leave(.exchange, 0);
+            self.send(.refused, &payload);
             self.end();
         }
         self.pending = 0;

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,18 @@ def test_a_host_sees_nothing_of_the_tenants(relay: Relay) -> None:
     assert offered in ([], [True])
 
 
-def test_keys_are_gone_at_the_end(kvm: Kvm) -> None:
+def trapping() -> Shipment:
+    part = good_program()
+    part.segments[0].content = b"\x0f\x0b"  # ud2
+    return packages.raw(part, good_invocation())
+
+
+def refusing() -> Shipment:
+    return packages.raw(good_program(), replace(good_invocation(), magic=bytes(8)))
+
+
+@pytest.mark.parametrize("shipped", [good, trapping, refusing])
+def test_keys_are_gone_at_the_end(shipped: Callable[[], Shipment], kvm: Kvm) -> None:
     secret = os.urandom(32)
     relay = Relay(snp_machine(kvm), seed=secret)
     machine = relay.machine
@@ -139,7 +151,7 @@ def test_keys_are_gone_at_the_end(kvm: Kvm) -> None:
     machine.close = look  # type: ignore[method-assign]
     salts: list[bytes] = []
     relay.on_the_way = lambda _, message: salts.append(offered_salt(machine)) or message  # type: ignore[func-returns-value]
-    assert relay.run(good()).receipt
+    assert relay.run(shipped()).events
     session = relay.session.session_id
     receiving = binding.to_keep_key(secret, session)
     sending = binding.to_tenant_key(secret, session, salts[0])

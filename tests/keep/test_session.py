@@ -297,3 +297,28 @@ def test_large_output_in_one_call(relay: Relay) -> None:
     outcome = relay.run(ship(compiled)[0])
     assert outcome.stdout == b"x" * 3_000_000
     assert outcome.receipt.receipt.stdout.length == 3_000_000
+
+
+def test_input_that_arrives_in_the_middle_of_output(relay: Relay) -> None:
+    """The answer to a poll comes while a long write fills the window: neither harms the other."""
+    asking = """
+    (i64.store (i32.const 1024) (i64.const 5))
+    (i32.store8 (i32.const 1032) (i32.const 0))
+    (i32.store (i32.const 1040) (i32.const 1))
+    (i64.store (i32.const 1048) (i64.const 1))
+    (i64.store (i32.const 1072) (i64.const 6))
+    (i32.store8 (i32.const 1080) (i32.const 1))
+    (i32.store (i32.const 1088) (i32.const 0))
+    (call $must (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 2) (i32.const 64)))"""
+    compiled = program(
+        asking
+        + """(memory.fill (i32.const 4096) (i32.const 0x78) (i32.const 3000000))
+           (call $write (i32.const 1) (i32.const 4096) (i32.const 3000000))
+           (call $write (i32.const 2) (i32.const 1024) (call $read (i32.const 1024) (i32.const 9)))""",
+        "48",
+    )
+    relay.eager = True
+    outcome = relay.run(ship(compiled)[0], b"an answer")
+    assert outcome.stdout == b"x" * 3_000_000
+    assert outcome.stderr == b"an answer"
+    assert outcome.receipt.receipt.exits == outcome.exits
