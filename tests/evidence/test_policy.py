@@ -189,6 +189,17 @@ ERRORS: dict[str, tuple[str, str, int, str]] = {
     "required is allowed": ('[snp.guest_policy]\nrequire = ["debug"]', "policy.value", 2, "single-socket"),
     "a table is a value": ("snp = 3", "policy.value", 1, "[snp]"),
     "a value is a table": ("[revocation.required]\nx = 1", "policy.value", 1, "true or false"),
+    "integer of 5000 digits": (f"[snp]\nmaximum_vmpl = {'9' * 5000}", "policy.syntax", 0, "not TOML"),
+    "huge hexadecimal integer": (f"[snp]\nmaximum_vmpl = 0x{'f' * 5000}", "policy.value", 2, "too large"),
+    "huge integer in a list": (f"runtime = [0x{'f' * 5000}]", "policy.value", 1, "too large"),
+    "a value nested by a dotted key": (
+        f"snp.maximum_vmpl{'.a' * 5000} = 1",
+        "policy.value",
+        1,
+        "too large",
+    ),
+    "a table nested by a dotted key": (f"snp.chips{'.a' * 5000} = 1", "policy.unknown-key", 1, "snp.chips.a"),
+    "nested lists": (f"runtime = {'[' * 5000}{']' * 5000}", "policy.syntax", 0, ""),
     "age zero": ("[revocation]\nmax_age_days = 0", "policy.value", 2, "1 to 3660"),
     **{
         f"{root.name} pinned as a simulator": (

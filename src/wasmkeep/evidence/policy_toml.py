@@ -25,6 +25,7 @@ __all__ = ["KEYS", "MAX_POLICY_SIZE", "read_policy"]
 MAX_POLICY_SIZE = 256 * 1024
 """Characters."""
 _MAX_LIST = 4096
+_MAX_SHOWN = 120
 _CHIP_SIZE, _SHORT_CHIP_SIZE = 64, 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 _LONG_HEX = re.compile(r"[0-9A-Fa-f]{32,}")
@@ -273,7 +274,7 @@ def _parse(source: _Source) -> dict[str, object]:
         raise source.error("syntax", f"a policy has at most {MAX_POLICY_SIZE} characters", "")
     try:
         return tomllib.loads(source.text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and a plain one for an integer of thousands of digits
         raise source.error("syntax", f"not TOML: {error}", "") from error
     except RecursionError as error:
         raise source.error("syntax", "not a policy: nested too deeply", "") from error
@@ -305,11 +306,19 @@ def _read_table(
         try:
             values[attribute] = read(value)
         except _Wrong as wrong:
-            found = repr(value) if len(repr(value)) <= 120 else repr(value)[:120] + "…"
             check = "simulated" if dotted == "simulated" else "value"
             message = f"{dotted} has a value that it cannot have"
-            raise source.error(check, message, dotted, found=found, required=str(wrong)) from wrong
+            raise source.error(check, message, dotted, found=_shown(value), required=str(wrong)) from wrong
     return values
+
+
+def _shown(value: object) -> str:
+    """A value for an error, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, tables nested by a dotted key
+        return f"a value too large to show ({type(value).__name__})"
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 def _refuse_unknown(
