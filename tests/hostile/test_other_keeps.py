@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.hostile.lying_host import (
 )
 from tests.machines import STATE, BootedMachine, machine
 from wasmkeep.endorsements import Crl, Document, FolderSource, Vcek
+from wasmkeep.evidence.errors import Rejected
 from wasmkeep.evidence.roots import AMD_ROOTS
 from wasmkeep.evidence.snp import report as snp_report
 from wasmkeep.evidence.snp import signatures
@@ -31,6 +33,7 @@ from wasmkeep.image import MachineKind, read_image
 from wasmkeep.simulator.products import PRODUCTS
 from wasmkeep.simulator.roots import load_or_create
 from wasmkeep.tenant import appraisal
+from wasmkeep.tenant.client import HostClient, KeepCreated
 from wasmkeep.tenant.state import TenantState
 
 DEBUG = 1 << 19
@@ -207,28 +210,25 @@ def test_a_replayed_launch_opens_nothing_and_repeats_no_record() -> None:
 
     async def replay_to_the_keep_alone() -> list[bytes]:
         """Without any tenant: the host itself connects, and plays the tenant's recorded part."""
-        async with lying_host(liar) as running:
-            from wasmkeep.tenant.client import HostClient
+        async with lying_host(liar) as running, HostClient(running.url, running.token) as client:
+            keep = await client.create_keep(
+                tee="snp",
+                image="wasmkeep 0.1.0",
+                memory=order.memory,
+                nonce=order.nonce,
+                tenant_key_digest=order.tenant_key_digest,
+            )
+            async with client.session(keep) as channel:
+                await channel.receive()
+                for message in recorder.from_tenant:
+                    await channel.send(message)
+                from wasmkeep.errors import WasmkeepError
 
-            async with HostClient(running.url, running.token) as client:
-                keep = await client.create_keep(
-                    tee="snp",
-                    image="wasmkeep 0.1.0",
-                    memory=order.memory,
-                    nonce=order.nonce,
-                    tenant_key_digest=order.tenant_key_digest,
-                )
-                async with client.session(keep) as channel:
-                    await channel.receive()
-                    for message in recorder.from_tenant:
-                        await channel.send(message)
-                    from wasmkeep.errors import WasmkeepError
-
-                    try:
-                        while await channel.receive() is not None:
-                            pass
-                    except WasmkeepError:
+                try:
+                    while await channel.receive() is not None:
                         pass
+                except WasmkeepError:
+                    pass
         return liar.from_keep
 
     answers = asyncio.run(replay_to_the_keep_alone())
@@ -317,15 +317,18 @@ def test_a_denied_chip() -> None:
     refused(deploy_to_liar(liar, policy=policy), liar, "snp.chip.deny")
 
 
-def test_a_masked_chip_satisfies_no_list() -> None:
+def test_a_masked_chip_has_no_certificate_to_ask_for() -> None:
+    """Refused as evidence, also by a policy that accepts it of evidence with its certificates at hand."""
     masked = machine("--mask-chip-id")
-    liar = Liar()
-    result = deploy_to_liar(
-        liar, on=masked, policy=policy_for(masked, chips_allow=frozenset({masked.chip_id}))
-    )
-    assert result.error is not None
-    assert not result.accepted_evidence
-    assert liar.from_tenant == []
+    for policy in (
+        policy_for(masked),
+        policy_for(masked, masked_chip_id=True),
+        policy_for(masked, chips_allow=frozenset({masked.chip_id})),
+    ):
+        liar = Liar()
+        result = deploy_to_liar(liar, on=masked, policy=policy)
+        refused(result, liar, "snp.chip.masked")
+        assert isinstance(result.error, Rejected)
 
 
 def test_a_report_without_a_signature() -> None:
@@ -471,11 +474,49 @@ def test_the_control_a_report_signed_again_unchanged_is_accepted() -> None:
         ({"platform_info": 1}, "snp.platform.alias-check"),
         ({"platform_info": 0x25 | 1 << 50}, "snp.platform.unknown"),
         ({"current_minor": 0, "committed_minor": 0}, "snp.abi"),
+        ({"launch_tcb": 0}, "snp.tcb.launch"),
     ],
 )
 def test_a_genuinely_signed_report_that_says_something_else(change: dict[str, object], check: str) -> None:
     liar = Offering(lambda message: signed_again(machine(), message, **change))
     refused(deploy_to_liar(liar), liar, check)
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"chip_id": bytes(64)}, "snp.chip.masked"),
+        ({"cpuid_family": 0xFF}, "snp.product"),
+        ({"reported_tcb": 1 << 16}, "snp.tcb.reserved"),
+        ({"cpuid_family": 0x1A, "cpuid_model": 0x02, "reported_tcb": 0}, "snp.chip.size"),
+    ],
+)
+def test_a_report_that_names_no_certificate_is_refused_evidence(
+    change: dict[str, object], check: str
+) -> None:
+    """It is the host's doing, signed or not, and never an error in a file of the user's."""
+
+    def altered(message: bytes) -> bytes:
+        return message[:REPORT] + replace(snp_report.parse(message[REPORT:]), **change).encode()  # type: ignore[arg-type]
+
+    liar = Offering(altered)
+    result = deploy_to_liar(liar)
+    refused(result, liar, check)
+    assert isinstance(result.error, Rejected)
+
+
+def test_a_hint_of_no_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of version 2 does not say what it is from; the host's word for it is checked."""
+    create = HostClient.create_keep
+
+    async def elsewhere(self: HostClient, **wanted: Any) -> KeepCreated:  # Any: as `create_keep` takes them
+        return replace(await create(self, **wanted), product="../x")
+
+    monkeypatch.setattr(HostClient, "create_keep", elsewhere)
+    liar = Liar()
+    result = deploy_to_liar(liar, on=machine("--report-version", "2"))
+    refused(result, liar, "snp.product")
+    assert isinstance(result.error, Rejected)
 
 
 def test_the_certificate_of_the_signing_chip_for_a_report_about_another() -> None:

@@ -15,17 +15,23 @@ from datetime import UTC, datetime
 from wasmkeep import evidence, image
 from wasmkeep.endorsements import Endorsements, Product, Source, Vcek, collect
 from wasmkeep.errors import ConfigurationError
+from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.roots import format_pin
 from wasmkeep.evidence.snp import report as snp_report
 from wasmkeep.evidence.snp.evidence import SnpEvidence
-from wasmkeep.evidence.snp.products import line_of
+from wasmkeep.evidence.snp.products import PRODUCTS, layout_of, line_of
+from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
 from wasmkeep.protocol.binding import NONCE_SIZE
 from wasmkeep.protocol.offer import Offer
 from wasmkeep.protocol.session import TenantSession
 from wasmkeep.tenant import events
 from wasmkeep.tenant.state import TenantState
+
+_REPORT = "AMD 56860, 7.3 ATTESTATION_REPORT"
+_SHORT_CHIP_ID = 8
+"""Bytes of a chip id of family 1Ah; the rest of the report's 64 are zero."""
 
 
 def _now() -> datetime:
@@ -119,12 +125,60 @@ class Appraiser:
         )
 
     async def _endorsements(self, claimed: snp_report.Report, product_hint: str) -> Endorsements:
-        line = None
-        if claimed.cpuid_family is not None and claimed.cpuid_model is not None:
-            line = line_of(claimed.cpuid_family, claimed.cpuid_model)
-        product = Product.named(product_hint if line is None else line.product)
-        reported_tcb = claimed.reported_tcb.to_bytes(8, "little")
-        return await collect(self._source, Vcek.of_report(product, claimed.chip_id, reported_tcb))
+        return await collect(self._source, _vcek_of(claimed, product_hint))
+
+
+def _vcek_of(claimed: snp_report.Report, product_hint: str) -> Vcek:
+    """The certificate to ask for. Raises Rejected where the report, or the host's hint, names none: what is
+    claimed so far comes from the host alone, so that it is never an error of the user's."""
+    if claimed.chip_id_masked:
+        raise Rejected(
+            Finding(
+                "snp.chip.masked",
+                Kind.REFUSED,
+                "the host masks the chip's identity",
+                "zeros",
+                "a chip id",
+                _REPORT,
+                meaning="a deployment asks for the chip's own certificate, by that id",
+                advice="the host's operator must clear MASK_CHIP_ID",
+            )
+        )
+    product = _product_of(claimed, product_hint)
+    layout = layout_of(product)
+    try:
+        Tcb.decode(claimed.reported_tcb, layout)
+    except ValueError as error:
+        raise _malformed("snp.tcb.reserved", str(error), "AMD 56860, 2.2 TCB_VERSION") from error
+    if layout is TcbLayout.FAMILY_1AH and any(claimed.chip_id[_SHORT_CHIP_ID:]):
+        raise _malformed("snp.chip.size", f"a {product}'s chip id has {_SHORT_CHIP_ID} bytes", _REPORT)
+    return Vcek.of_report(Product(product), claimed.chip_id, claimed.reported_tcb.to_bytes(8, "little"))
+
+
+def _product_of(claimed: snp_report.Report, hint: str) -> str:
+    """By the report's CPUID; only a report without one leaves it to the host's hint."""
+    if claimed.cpuid_family is None or claimed.cpuid_model is None:
+        product, found = hint.capitalize(), repr(hint[:32])
+    else:
+        line = line_of(claimed.cpuid_family, claimed.cpuid_model)
+        product = "" if line is None else line.product
+        found = f"family {claimed.cpuid_family:#x}, model {claimed.cpuid_model:#x}"
+    if product not in PRODUCTS:
+        raise Rejected(
+            Finding(
+                "snp.product",
+                Kind.UNSUPPORTED,
+                "the report is from an unknown processor",
+                found,
+                ", ".join(PRODUCTS),
+                _REPORT,
+            )
+        )
+    return product
+
+
+def _malformed(check: str, message: str, section: str) -> Rejected:
+    return Rejected(Finding(check, Kind.MALFORMED, message, section=section))
 
 
 def reference_values(policy: Policy, memory: int) -> dict[bytes, str]:
