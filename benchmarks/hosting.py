@@ -88,12 +88,15 @@ class Workload:
 
 
 @asynccontextmanager
-async def warm_host() -> AsyncIterator[Callable[..., Workload]]:
-    """Yields ``workload(program, *arguments, memory=…)``, which prepares; memory is linear, in bytes."""
+async def warm_host(*flags: str) -> AsyncIterator[Callable[..., Workload]]:
+    """Yields ``workload(program, *arguments, memory=…)``, which prepares; memory is linear, in bytes.
+
+    ``flags`` are further ones of ``host serve``.
+    """
     folder = Path(tempfile.mkdtemp(prefix="wasmkeep-bench-"))
     command = [sys.executable, "-P", "-m", "wasmkeep.cli", "host", "serve", "--json"]
     command += ["--private", str(folder / "host")]
-    command += ["--simulated", "snp", "--machine", "bench", "--listen", "127.0.0.1:0"]
+    command += ["--simulated", "snp", "--machine", "bench", "--listen", "127.0.0.1:0", *flags]
     try:
         async with child(command, name="the host", lines_on="stderr") as process:
             said = await _until_listening(process)

@@ -38,7 +38,7 @@ class _Held:
 
 async def measure(*, keeps: int = 200) -> list[Result]:
     """``keeps`` at once, after one that warms everything up."""
-    async with warm_host() as workload:
+    async with warm_host("--keeps-per-token", str(keeps + 1)) as workload:
         cat = workload(EXAMPLES / "cat.wat", memory=_LINEAR_MEMORY)
         await cat.run()
         before, left_before = _host_memory(), _available()

@@ -8,10 +8,29 @@ from wasmkeep.cli import flags
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from wasmkeep.cli.console import Console
 
-__all__ = ["configure", "execute"]
+__all__ = ["LIMITS", "configure", "execute"]
+
+LIMITS = (
+    # flag, field of `wasmkeep.host.settings.Limits`, what it counts, help
+    ("--keeps", "keeps", "N", "keeps at once; default: 256"),
+    ("--keeps-per-token", "keeps_per_token", "N", "keeps at once of one token; 64"),
+    ("--keep-memory", "keep_memory", "SIZE", "most memory of one keep; 4GiB"),
+    ("--memory", "total_memory", "SIZE", "memory of all keeps; this computer's"),
+    ("--boot", "boot_seconds", "SECONDS", "from the request to a keep's first message; 20"),
+    ("--connect", "connect_seconds", "SECONDS", "wait for a tenant to connect; 30"),
+    ("--idle", "idle_seconds", "SECONDS", "wait for a tenant's message; 600"),
+    ("--stall", "stall_seconds", "SECONDS", "wait for a tenant to take output; 60"),
+    ("--compute", "compute_seconds", "SECONDS", "how long a keep may run without an exit; 3600"),
+    ("--lifetime", "lifetime_seconds", "SECONDS", "how long a keep may live; 86400"),
+    ("--guest-messages", "guest_messages", "N", "a keep's requests to the secure processor; 64"),
+    ("--connections", "connections", "N", "TCP connections at once; 1024"),
+    ("--requests", "requests", "N", "HTTP requests being answered at once; 64"),
+)
+"""The limits that an operator sets; a flag that is not given leaves the default."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,19 +63,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listen.add_argument(
         "--name", action="append", default=[], metavar="NAME", help="another name tenants call it by"
     )
-    limits = parser.add_argument_group("limits")
-    limits.add_argument("--keeps", type=int, metavar="N", help="keeps at once; default: 256")
-    limits.add_argument(
-        "--keep-memory", type=flags.memory_size, metavar="SIZE", help="most memory of one keep; 4GiB"
-    )
-    limits.add_argument(
-        "--memory", type=flags.memory_size, metavar="SIZE", help="memory of all keeps; this computer's"
-    )
-    limits.add_argument(
-        "--idle", type=flags.seconds, metavar="SECONDS", help="wait for a tenant's message; 600"
-    )
+    _add_limits(parser)
     parser.add_argument("--private", metavar="FOLDER", help=argparse.SUPPRESS)  # `run` starts its host so
     flags.add_output_flags(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    kinds: dict[str, Callable[[str], float]] = {"N": int, "SIZE": flags.memory_size, "SECONDS": flags.seconds}
+    group = parser.add_argument_group("limits")
+    for flag, field, metavar, text in LIMITS:
+        group.add_argument(flag, dest=field, type=kinds[metavar], metavar=metavar, help=text)
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:

@@ -73,15 +73,11 @@ def _split_address(text: str, default_port: int) -> tuple[str, int]:
 
 
 def _limits(options: argparse.Namespace) -> Limits:
+    from wasmkeep.cli.host_serve import LIMITS
     from wasmkeep.host.settings import Limits
 
-    given = {
-        "keeps": options.keeps,
-        "keep_memory": options.keep_memory,
-        "total_memory": options.memory,
-        "idle_seconds": options.idle,
-    }
-    return Limits(**{name: value for name, value in given.items() if value is not None})
+    given = {field: getattr(options, field) for _, field, _, _ in LIMITS}
+    return Limits(**{field: value for field, value in given.items() if value is not None})
 
 
 async def _serve(

@@ -27,8 +27,8 @@ class Limits:
 
     keeps: int = 256
     """Keeps at once."""
-    keeps_per_token: int = 256
-    """Keeps at once of one token."""
+    keeps_per_token: int = 64
+    """Keeps at once of one token: below ``keeps``, so that one tenant alone cannot turn the others away."""
     keep_memory: int = 4 * 1024**3
     """Most memory of one keep."""
     total_memory: int = field(default_factory=_installed_memory)
