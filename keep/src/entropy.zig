@@ -40,13 +40,22 @@ pub const Seed = struct {
     }
 };
 
-/// The program's generator: ChaCha20 with fast key erasure, keyed by the keep's own seed and the tenant's entropy,
-/// so that either one being good suffices.
+/// A generator: ChaCha20 with fast key erasure. The program's is keyed by the keep's own seed and the tenant's
+/// entropy, so that either one being good suffices.
 pub const Generator = struct {
     state: std.Random.ChaCha,
 
+    /// Before the tenant's entropy is there: for what the keep itself draws while it takes a package in.
+    pub fn early(seed: *const Seed) Generator {
+        return keyed(seed, "early generator", &@splat(0));
+    }
+
     pub fn init(seed: *const Seed, tenant_entropy: *const [32]u8) Generator {
-        var own = seed.derive("generator");
+        return keyed(seed, "generator", tenant_entropy);
+    }
+
+    fn keyed(seed: *const Seed, purpose: []const u8, tenant_entropy: *const [32]u8) Generator {
+        var own = seed.derive(purpose);
         defer crypto.secureZero(u8, &own);
         var key = Hkdf.extract(tenant_entropy, &own);
         defer crypto.secureZero(u8, &key);
@@ -112,4 +121,10 @@ test "the generator depends on both sources" {
     }
     try std.testing.expect(!std.mem.eql(u8, &outputs[0], &outputs[1]));
     try std.testing.expect(!std.mem.eql(u8, &outputs[0], &outputs[2]));
+    var early: Generator = .early(&one);
+    var late: Generator = .init(&one, &@splat(0));
+    var drawn: [2][16]u8 = undefined;
+    early.fill(&drawn[0]);
+    late.fill(&drawn[1]);
+    try std.testing.expect(!std.mem.eql(u8, &drawn[0], &drawn[1]));
 }

@@ -68,8 +68,7 @@ fn run(keep: *Keep) Refused!void {
     var identity: Identity = undefined;
     defer identity.wipe();
     try identity.make(wire); // 2.
-    // The tree of files is made from random numbers before the tenant's entropy is there.
-    keep.generator = .init(&identity.seed, &@splat(0));
+    keep.generator = .early(&identity.seed);
     const evidence = try attest(wire, &message_key, &identity, &hints); // 3.
     stack.wipeBelow();
     offer(wire, &identity, &evidence.bytes); // 4.

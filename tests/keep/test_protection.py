@@ -17,6 +17,7 @@ from tests.keep.packages import DATA, PROC_EXIT, TEXT, ProgramPart
 from tests.keep.wire import Outcome, Relay
 from wasmkeep.errors import SessionError
 from wasmkeep.image.elf import load_segments
+from wasmkeep.protocol.events import LaunchProven
 from wasmkeep.protocol.statements import Exited, Trapped
 
 DE, DB, BP, UD, GP, PF, MF, AC, XM = 0, 1, 3, 6, 13, 14, 16, 17, 19
@@ -143,7 +144,7 @@ ATTEMPTS = {
     "in 0x60": privileged("in al, 0x60"),
     "in 0xffff": privileged("mov edx, 0xffff\n in al, dx"),
     # Ways into a kernel
-    "syscall": Attempt("xor eax, eax\n syscall", PF, kinds=SNP, emulated_vector=UD),
+    "syscall": Attempt("xor eax, eax\n syscall", UD, kinds=SNP, emulated_vector=PF),
     "int 0x80": Attempt("int 0x80", GP, kinds=SNP, emulated_vector=UD),
     "int 13": Attempt("int 13", GP, emulated_vector=UD),
     "int3": Attempt("int3", BP),
@@ -311,6 +312,21 @@ def test_a_trap_with_a_broken_stack_pointer_is_reported(relay: Relay) -> None:
     trap = run(relay, assemble({"stack": "xor esp, esp\n xor ebp, ebp\n push rax"})["stack"]).trap
     assert trap.stack_pointer == 0
     assert trap.frames == ()
+
+
+def test_a_trap_of_the_trap_handler_ends_the_keep_in_silence(kind: str, relay: Relay) -> None:
+    """Raw code can spoil the keep's own state; then there is no report, and nothing for a host to see."""
+    code = f"""
+        mov edi, {KEEP_ZERO_DATA:#x}
+        mov ecx, 0x2000
+        mov al, 0xff
+        rep stosb
+        ud2
+    """
+    outcome = run(relay, assemble({"spoil": code})["spoil"])
+    assert isinstance(outcome.ending, Stopped)
+    assert outcome.ending.how.startswith({"snp": "shutdown", "process": "SIG"}[kind])
+    assert [type(event) for event in outcome.events] == [LaunchProven]
 
 
 @pytest.mark.parametrize("kind", SNP)
