@@ -77,6 +77,26 @@ def test_what_is_not_there_or_malformed_is_refused(tmp_path: Path, path: str, st
 
 
 @pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            f"/vcek/v1/Genoa/{CHIP.hex()}?blSPL=9&teeSPL=0&snpSPL=23&ucodeSPL=71",
+            "this host has no VCEK for that chip and TCB",
+        ),
+        ("/vcek/v1/Turin/cert_chain", "this host has no certificate chain for that generation"),
+        ("/vcek/v1/Milan/crl", "this host has no revocation list for that generation"),
+    ],
+)
+def test_what_is_missing_is_said_without_the_hosts_paths(tmp_path: Path, path: str, message: str) -> None:
+    async def scenario() -> None:
+        async with daemon(endorsements=fill(tmp_path)) as host:
+            error = (await host.client.get(path)).json()["error"]
+            assert error == {"code": "endorsements_missing", "message": message, "found": "", "required": ""}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
     ("error", "status", "code"),
     [
         (HostRefused("endorsements.rate_limited", "no more"), 429, "endorsements_rate_limited"),

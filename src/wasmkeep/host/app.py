@@ -46,10 +46,14 @@ _ENDORSEMENT_REFUSALS = {
     "endorsements.product": (404, "there is no such processor generation"),
     "endorsements.name": (400, "the name of the endorsement is malformed"),
     "endorsements.chip_masked": (404, "a masked chip has no VCEK"),
-    "endorsements.missing": (404, "the host does not have this endorsement"),
-    "endorsements.unknown": (404, "the endorsement service does not know this"),
     "endorsements.rate_limited": (429, "the endorsement service allows no more requests now"),
     "endorsements.slow": (504, "the endorsement service is too slow"),
+}
+_MISSING = frozenset({"endorsements.missing", "endorsements.unknown"})
+_MISSING_WORDS = {
+    Vcek: "this host has no VCEK for that chip and TCB",
+    CertChain: "this host has no certificate chain for that generation",
+    Crl: "this host has no revocation list for that generation",
 }
 _ENDORSEMENT_FAILURE = (502, "the endorsement service failed")
 
@@ -229,28 +233,32 @@ class _Api:
             await socket.send_denial_response(refused.response())
 
     async def cert_chain(self, request: Request) -> Response:
-        return await self._endorsement(lambda: CertChain(Product.named(request.path_params["product"])))
+        return await self._endorsement(
+            CertChain, lambda: CertChain(Product.named(request.path_params["product"]))
+        )
 
     async def crl(self, request: Request) -> Response:
-        return await self._endorsement(lambda: Crl(Product.named(request.path_params["product"])))
+        return await self._endorsement(Crl, lambda: Crl(Product.named(request.path_params["product"])))
 
     async def vcek(self, request: Request) -> Response:
         names = request.path_params
         query = request.query_params.multi_items()
         return await self._endorsement(
-            lambda: Vcek.of_request(Product.named(names["product"]), names["hwid"], query)
+            Vcek, lambda: Vcek.of_request(Product.named(names["product"]), names["hwid"], query)
         )
 
-    async def _endorsement(self, named: Callable[[], Document]) -> Response:
+    async def _endorsement(self, kind: type[Document], named: Callable[[], Document]) -> Response:
         try:
             document = named()
             body = await self._host.endorsements.fetch(document)
         except WasmkeepError as error:
             status, message = _ENDORSEMENT_REFUSALS.get(error.check, _ENDORSEMENT_FAILURE)
+            if error.check in _MISSING:
+                status, message = 404, _MISSING_WORDS[kind]
             if status >= 500:
                 log.warning("endorsements: %s (%s)", error.message, error.found)
             raise Refused(status, error.check.replace(".", "_"), message) from None
-        headers = {"Cache-Control": f"private, max-age={_ENDORSEMENT_AGE[type(document)]}"}
+        headers = {"Cache-Control": f"private, max-age={_ENDORSEMENT_AGE[kind]}"}
         return Response(body, headers=headers, media_type=document.media_type)
 
     async def _status(self, *, max_age: float) -> PlatformStatus:
