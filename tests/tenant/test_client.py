@@ -7,12 +7,21 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from wasmkeep.endorsements import Crl, Product
-from wasmkeep.errors import ConfigurationError, HostRefused, HostUnreachable, TimedOut, WasmkeepError
+from wasmkeep.errors import (
+    ConfigurationError,
+    HostRefused,
+    HostUnreachable,
+    InputError,
+    TimedOut,
+    WasmkeepError,
+)
 from wasmkeep.tenant import client as client_module
+from wasmkeep.tenant import http as http_module
 from wasmkeep.tenant.address import HostAddress
 from wasmkeep.tenant.client import HostClient, KeepCreated, printable
 
@@ -74,6 +83,8 @@ def platform_from(reply: bytes) -> WasmkeepError | None:
         "http://127.0.0.1/path",
         "http://127.0.0.1?query",
         "http://127.0.0.1#fragment",
+        "http://[::1",
+        "http://[zz]:1",
     ],
 )
 def test_an_address_that_is_none(url: str) -> None:
@@ -127,7 +138,7 @@ def test_a_host_that_is_down() -> None:
         answer(json.dumps({"tees": [{}] * 65}).encode()),
         answer(b"not found", "404 Not Found"),
         answer(b"x" * 10, length=20),
-        answer(b"{" + b" " * client_module.MAX_ANSWER_SIZE + b"}"),
+        answer(b"{" + b" " * http_module.MAX_ANSWER_SIZE + b"}"),
         b"",
     ],
 )
@@ -149,7 +160,7 @@ def test_a_refusal_says_what_to_do(status: str, remedy: str) -> None:
 
 
 def test_a_host_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(http_module, "ANSWER_TIMEOUT", 0.2)
     error = platform_from(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") or platform_from(b"HTTP")
     assert isinstance(error, TimedOut | HostUnreachable)
 
@@ -159,6 +170,103 @@ def test_a_host_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(TimedOut):
         asyncio.run(silent())
+
+
+@asynccontextmanager
+async def dripping(first: bytes, drop: bytes) -> AsyncIterator[str]:
+    """Answers without an end: always a little more."""
+    over, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(first)
+        try:
+            while not over.is_set():
+                writer.write(drop)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+            ended.set()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        listener.close()
+        over.set()
+        await ended.wait()
+
+
+DRIPS = [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"{"),
+    (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+]
+
+
+@pytest.mark.parametrize(("first", "drop"), DRIPS)
+def test_an_answer_without_end_is_given_up(
+    first: bytes, drop: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "ANSWER_TIMEOUT", 0.3)
+
+    async def whole() -> None:
+        async with dripping(first, drop) as url, HostClient(url, TOKEN) as host:
+            await host.platform()
+
+    with pytest.raises((TimedOut, HostUnreachable)):
+        asyncio.run(whole())
+
+
+@pytest.mark.parametrize(("first", "drop"), DRIPS)
+def test_waiting_for_a_host_can_be_given_up(first: bytes, drop: bytes) -> None:
+    async def whole() -> None:
+        async with dripping(first, drop) as url, HostClient(url, TOKEN) as host:
+            asking = asyncio.create_task(host.platform())
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+def test_a_host_does_not_send_a_tenant_elsewhere(status: str) -> None:
+    async def whole() -> list[bytes]:
+        async with server(answer(PLATFORM)) as (elsewhere, heard):
+            location = f"HTTP/1.1 {status}\r\nLocation: {elsewhere}/\r\nContent-Length: 0\r\n\r\n".encode()
+            async with server(location) as (url, _), HostClient(url, TOKEN) as host:
+                with pytest.raises(WasmkeepError):
+                    await host.platform()
+                with pytest.raises(HostUnreachable):
+                    async with host.session(KeepCreated("abc", "snp", "snp", "genoa")):
+                        pass
+        return heard
+
+    assert asyncio.run(whole()) == []
+
+
+def test_a_name_that_no_network_has() -> None:
+    async def whole() -> None:
+        async with HostClient("https://" + "x" * 70 + ".example", TOKEN) as host:
+            await host.platform()
+
+    with pytest.raises(HostUnreachable):
+        asyncio.run(whole())
+
+
+@pytest.mark.parametrize("content", [None, b"no PEM"])
+def test_certificates_that_cannot_be_read(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as refused:
+        HostClient("https://host.example", TOKEN, str(path))
+    assert refused.value.check == "host.ca-file"
 
 
 def test_the_token_travels_in_the_header_alone() -> None:

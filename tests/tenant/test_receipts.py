@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.hostile.lying_host import Attempt, deploy_to_liar, policy_for, prepared
 from tests.machines import STATE, machine
-from wasmkeep.errors import ReceiptInvalid, RevokedSince, WasmkeepError
+from wasmkeep.errors import InputError, ReceiptInvalid, RevokedSince, WasmkeepError
 from wasmkeep.evidence.errors import Rejected
 from wasmkeep.protocol.binding import Field
 from wasmkeep.protocol.statements import Exited
@@ -267,3 +267,36 @@ def test_valid_then_and_its_chip_denied_since() -> None:
             crl_not_older_than={},
         )
     assert "snp.chip.deny" in refused.value.found
+
+
+def test_a_run_that_has_not_been_yet_is_refused() -> None:
+    before = verified().started - timedelta(hours=1)
+    with pytest.raises(ReceiptInvalid) as refused:
+        receipts.verify(receipts.decode(data()), policy_for(machine()), values(), now=before)
+    assert refused.value.check == "receipt.time"
+
+
+@pytest.mark.parametrize("crl", [b"", b"no list", b"\x30\x03\x02\x01\x00"])
+def test_what_cannot_be_told_is_not_called_revoked(crl: bytes) -> None:
+    with pytest.raises(InputError) as refused:
+        receipts.require_accepted_now(
+            receipts.decode(data()),
+            policy_for(machine()),
+            values(),
+            crl=crl,
+            at=datetime.now(UTC),
+            crl_not_older_than={},
+        )
+    assert refused.value.check == "receipt.now"
+
+
+def test_a_list_out_of_date_says_nothing_about_today() -> None:
+    with pytest.raises(InputError):
+        receipts.require_accepted_now(
+            receipts.decode(data()),
+            policy_for(machine()),
+            values(),
+            crl=list_of_today(revoke_ask=False),
+            at=datetime.now(UTC) + timedelta(days=800),
+            crl_not_older_than={},
+        )

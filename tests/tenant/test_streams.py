@@ -84,9 +84,77 @@ def test_output_that_nobody_reads_is_a_named_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(OutputError) as refused:
-        FileOutput(writer, "standard output").write(b"x")
+        asyncio.run(FileOutput(writer, "standard output").write(b"x"))
     assert refused.value.check == "output.write"
     os.close(writer)
+
+
+def test_a_reader_that_pauses_holds_up_nobody_else() -> None:
+    reader, writer = os.pipe()
+    data = bytes(range(256)) * 4096  # far more than a pipe holds
+
+    async def whole() -> bytes:
+        writing = asyncio.create_task(FileOutput(writer, "standard output").write(data))
+        ticks = 0
+        while ticks < 20:  # the loop goes on although nobody reads
+            await asyncio.sleep(0)
+            ticks += 1
+        assert not writing.done()
+        read = bytearray()
+        os.set_blocking(reader, False)
+        while len(read) < len(data):
+            await asyncio.sleep(0.001)
+            try:
+                read += os.read(reader, 1 << 16)
+            except BlockingIOError:
+                continue
+        await writing
+        return bytes(read)
+
+    assert asyncio.run(whole()) == data
+    os.close(reader)
+    os.close(writer)
+
+
+def test_writing_can_be_given_up() -> None:
+    reader, writer = os.pipe()
+
+    async def whole() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await FileOutput(writer, "standard output").write(bytes(1 << 20))
+
+    asyncio.run(whole())
+    os.close(reader)
+    os.close(writer)
+
+
+def test_an_output_that_does_not_wait_is_waited_for() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    os.set_blocking(reader, False)
+
+    async def whole() -> int:
+        writing = asyncio.create_task(FileOutput(writer, "standard output").write(bytes(200_000)))
+        size = 0
+        while size < 200_000:
+            await asyncio.sleep(0.001)
+            try:
+                size += len(os.read(reader, 1 << 16))
+            except BlockingIOError:
+                continue
+        await writing
+        return size
+
+    assert asyncio.run(whole()) == 200_000
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_regular_file_is_written_whole(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        asyncio.run(FileOutput(file.fileno(), "standard output").write(b"x" * 100_000))
+    assert (tmp_path / "out").stat().st_size == 100_000
 
 
 def test_streams_are_wired_as_configured(tmp_path: Path) -> None:
@@ -98,8 +166,8 @@ def test_streams_are_wired_as_configured(tmp_path: Path) -> None:
     )
     with wired(configuration, (BytesInput(b"no"), BytesOutput(), BytesOutput())) as (stdin, stdout, stderr):
         assert asyncio.run(stdin.read(99)) == b"input"
-        stdout.write(b"output")
-        stderr.write(b"nowhere")
+        asyncio.run(stdout.write(b"output"))
+        asyncio.run(stderr.write(b"nowhere"))
         assert isinstance(stderr, NoOutput)
     assert (tmp_path / "out").read_bytes() == b"output"
 

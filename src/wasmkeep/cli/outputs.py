@@ -31,11 +31,11 @@ class ProgramOutput:
         self._console = console
         self._seen = descriptor == 2 or (console.terminal and os.isatty(descriptor))
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """Write all of ``data``. Raises OutputError."""
         _WRITING.set()
         try:
-            self._output.write(data)
+            await self._output.write(data)
         finally:
             _WRITING.clear()
         if data:
@@ -49,7 +49,7 @@ class _ErrorAsJson:
         self._console = console
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """Show ``data``; bytes that are not UTF-8 appear as lone surrogates."""
         text = self._decoder.decode(data)
         if text:

@@ -22,11 +22,11 @@ class HostAddress:
     @classmethod
     def parse(cls, url: str) -> HostAddress:
         """Raises ConfigurationError unless ``url`` is https, or http to a loopback address."""
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            port = -1
+            parts, port = urlsplit(""), -1
         plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # a password stays out of messages
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.username:
             raise ConfigurationError(

@@ -8,9 +8,9 @@ accepted for loopback addresses only.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import logging
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import h11
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
@@ -25,6 +26,7 @@ from wasmkeep.endorsements import Document
 from wasmkeep.errors import (
     HostRefused,
     HostUnreachable,
+    InputError,
     SessionError,
     TimedOut,
     WasmkeepError,
@@ -32,9 +34,8 @@ from wasmkeep.errors import (
 from wasmkeep.evidence.snp.memory import ChainMemory
 from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
 from wasmkeep.tenant.address import HostAddress
+from wasmkeep.tenant.http import ANSWER_TIMEOUT, MAX_ANSWER_SIZE, AnswerTooLong, HttpConnection
 
-MAX_ANSWER_SIZE = 1 << 20
-ANSWER_TIMEOUT = 20.0
 REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
 PLATFORM_SECONDS = 5.0
@@ -69,6 +70,13 @@ class KeepCreated:
     tee: str
     image_kind: str
     product: str
+
+
+class _NoRedirect(connect):
+    """A host that points elsewhere is refused: its word does not choose where a tenant connects."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
 
 
 class Channel:
@@ -116,7 +124,7 @@ class HostClient:
     token: str = field(repr=False)
     ca_file: str | None = None
     _address: HostAddress = field(init=False, repr=False)
-    _connection: http.client.HTTPConnection | None = field(init=False, default=None, repr=False)
+    _http: HttpConnection = field(init=False, repr=False)
     _tls: ssl.SSLContext | None = field(init=False, default=None, repr=False)
     chains: ChainMemory = field(init=False, default_factory=ChainMemory, repr=False)
     _platform: tuple[float, tuple[TeeOffered, ...]] | None = field(init=False, default=None, repr=False)
@@ -127,8 +135,8 @@ class HostClient:
     def __post_init__(self) -> None:
         self._address = HostAddress.parse(self.url)
         if self._address.secure:
-            self._tls = ssl.create_default_context(cafile=self.ca_file)
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
+            self._tls = _tls_context(self.ca_file)
+        self._http = HttpConnection(self._address, self._tls)
 
     async def __aenter__(self) -> HostClient:
         return self
@@ -140,9 +148,7 @@ class HostClient:
 
     def close(self) -> None:
         """Close the idle connection. Keeps that are running are ended by their own channel's end."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._http.close()
 
     @property
     def name(self) -> str:
@@ -194,7 +200,7 @@ class HostClient:
         scheme = "wss" if self._address.secure else "ws"
         netloc = self._address.url.split("://", 1)[1]
         try:
-            connection = await connect(
+            connection = await _NoRedirect(
                 f"{scheme}://{netloc}/v1/keeps/{keep.identifier}/session",
                 additional_headers={"Authorization": f"Bearer {self.token}"},
                 compression=None,
@@ -211,8 +217,9 @@ class HostClient:
             raise self._silent() from None
         except (InvalidHandshake, InvalidMessage, InvalidURI) as error:
             raise self._not_wasmkeep(printable(str(error))) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise self._unreachable(error) from None
+        _notice_a_dead_host(connection)
         try:
             yield Channel(connection, self.name)
         finally:
@@ -232,57 +239,25 @@ class HostClient:
         return parsed
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        headers = [("Authorization", f"Bearer {self.token}"), ("Accept", "*/*")]
+        if body is not None:
+            headers.append(("Content-Type", "application/json"))
+        payload = b"" if body is None else json.dumps(body).encode()
         async with self._lock:
-            status, answer = await asyncio.to_thread(self._exchange, method, path, body)
+            try:
+                status, answer = await self._http.exchange(method, path, headers, payload)
+            except TimeoutError:
+                raise self._silent() from None
+            except AnswerTooLong:
+                raise self._not_wasmkeep(f"an answer above {MAX_ANSWER_SIZE} bytes") from None
+            except h11.ProtocolError as error:
+                raise self._not_wasmkeep(f"no HTTP ({printable(str(error))})") from None
+            except (OSError, UnicodeError) as error:
+                raise self._unreachable(error) from None
         if 200 <= status < 300:
             return answer
         self._platform = None
         raise self._refused(status, answer)
-
-    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": "*/*"}
-        payload = None
-        if body is not None:
-            payload = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
-        reused = self._connection is not None
-        try:
-            try:
-                return self._once(method, path, payload, headers)
-            except (http.client.RemoteDisconnected, ConnectionError):
-                if not reused:
-                    raise
-                # The host closed an idle connection; one that was just opened gets no second try.
-                self.close()
-                return self._once(method, path, payload, headers)
-        except TimeoutError:
-            self.close()
-            raise self._silent() from None
-        except http.client.HTTPException as error:
-            self.close()
-            raise self._not_wasmkeep(f"no HTTP ({type(error).__name__})") from None
-        except OSError as error:
-            self.close()
-            raise self._unreachable(error) from None
-
-    def _once(
-        self, method: str, path: str, payload: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, bytes]:
-        if self._connection is None:
-            host, port = self._address.hostname, self._address.port
-            if self._tls is not None:
-                self._connection = http.client.HTTPSConnection(
-                    host, port, timeout=ANSWER_TIMEOUT, context=self._tls
-                )
-            else:
-                self._connection = http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT)
-        self._connection.request(method, path, body=payload, headers=headers)
-        response = self._connection.getresponse()
-        answer = response.read(MAX_ANSWER_SIZE + 1)
-        if len(answer) > MAX_ANSWER_SIZE:
-            self.close()
-            raise self._not_wasmkeep(f"an answer above {MAX_ANSWER_SIZE} bytes")
-        return response.status, answer
 
     def _refused(self, status: int, answer: bytes) -> WasmkeepError:
         try:
@@ -304,9 +279,11 @@ class HostClient:
             remedy=remedy,
         )
 
-    def _unreachable(self, error: OSError) -> HostUnreachable:
+    def _unreachable(self, error: OSError | UnicodeError) -> HostUnreachable:
         if isinstance(error, ssl.SSLCertVerificationError):
             found = f"a certificate that does not verify: {error.verify_message}"
+        elif isinstance(error, UnicodeError):
+            found = "a name that no network has"
         else:
             found = error.strerror or type(error).__name__
         return HostUnreachable(
@@ -331,6 +308,33 @@ class HostClient:
             found=found,
             remedy="check address and port",
         )
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(
+            "host.ca-file",
+            "the certificates to accept for the host cannot be read",
+            found=f"{ca_file}: {error.strerror or 'no PEM certificates'}",
+            required="a file of PEM certificates",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _notice_a_dead_host(connection: ClientConnection) -> None:
+    """Probes by the operating system: a host that vanished silently ends the session within a minute."""
+    carrier = connection.transport.get_extra_info("socket")
+    carrier.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (
+        (socket.TCP_KEEPIDLE, 30),
+        (socket.TCP_KEEPINTVL, 10),
+        (socket.TCP_KEEPCNT, 3),
+        (socket.TCP_USER_TIMEOUT, 60_000),
+    ):
+        carrier.setsockopt(socket.IPPROTO_TCP, option, seconds)
 
 
 def printable(text: str) -> str:

@@ -109,15 +109,19 @@ class Conversation:
             if message is None:
                 self._session.close()
                 raise RuntimeError("a session without its receipt cannot be complete")
+            ended = None
             for event in self._session.receive(message):
                 if isinstance(event, Ended):
-                    return event
-                self._handle(group, event)
+                    ended = event  # and no record may follow it, which the session sees to
+                else:
+                    await self._handle(group, event)
+            if ended is not None:
+                return ended
 
-    def _handle(self, group: asyncio.TaskGroup, event: SessionEvent) -> None:
+    async def _handle(self, group: asyncio.TaskGroup, event: SessionEvent) -> None:
         match event:
             case Output():
-                (self._stderr if event.error else self._stdout).write(event.data)
+                await (self._stderr if event.error else self._stdout).write(event.data)
             case InputWanted():
                 self._spawn(group, self._answer(event.limit))
             case LaunchProven():

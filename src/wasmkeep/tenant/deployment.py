@@ -103,6 +103,8 @@ class Deployment:
             async with asyncio.timeout(timeout):
                 return await self._run(self._client, prepared, (stdin, stdout, stderr), began)
         except TimeoutError:
+            if timeout is None:
+                raise
             raise TimedOut(
                 "deployment.timeout",
                 "the deployment took longer than it may",

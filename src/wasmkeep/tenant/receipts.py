@@ -31,7 +31,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from wasmkeep import evidence
-from wasmkeep.errors import ReceiptInvalid, RevokedSince, SessionError
+from wasmkeep.errors import InputError, ReceiptInvalid, RevokedSince, SessionError
 from wasmkeep.evidence import cmw
 from wasmkeep.evidence.errors import Rejected
 from wasmkeep.protocol import binding, statements
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 COLLECTION_TYPE = "tag:wasmkeep.invalid,2026:receipt#1"
 MAX_RECEIPT_SIZE = 1 << 20
 """Bytes of a receipt file."""
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
+"""By how much a tenant's clock may have been ahead of the verifier's."""
 
 _STATEMENT_TYPE = 'application/cose; cose-type="cose-sign1"'
 _EVIDENCE_INDICATOR = 4
@@ -155,10 +157,17 @@ def decode(data: bytes) -> ReceiptFile:
     )
 
 
-def verify(file: ReceiptFile, policy: Policy, reference_values: Mapping[bytes, str]) -> VerifiedReceipt:
+def verify(
+    file: ReceiptFile,
+    policy: Policy,
+    reference_values: Mapping[bytes, str],
+    *,
+    now: datetime | None = None,
+) -> VerifiedReceipt:
     """Steps 2 to 4. Raises Rejected where the evidence is refused, ReceiptInvalid where the rest is.
 
-    The launch digests in ``reference_values`` must be of keeps with the memory of this run's.
+    The launch digests in ``reference_values`` must be of keeps with the memory of this run's. ``now`` is the
+    present, the clock's where it is None: a run that has not been yet is refused.
     """
     # 3 (the signatures come first, since the time of the run is what they sign; the key in them is believed
     # only once step 2 has passed)
@@ -171,7 +180,16 @@ def verify(file: ReceiptFile, policy: Policy, reference_values: Mapping[bytes, s
             f"receipt.{error.check}", error.message, found=error.found, required=error.required
         ) from error
     # 2
-    result = _appraise(file, policy, reference_values, _moment(launch.started_ns))
+    started = _moment(launch.started_ns)
+    if started > (now if now is not None else datetime.now(UTC)) + MAX_CLOCK_DIFFERENCE:
+        raise ReceiptInvalid(
+            "receipt.time",
+            "the receipt is about a run in the future",
+            found=f"a start at {started:%Y-%m-%d %H:%M} UTC, as claimed by the tenant",
+            required="a time that has been",
+            meaning="a clock is wrong, or a time was claimed at which other evidence is fresh",
+        )
+    result = _appraise(file, policy, reference_values, started)
     # 4
     _require_consistent(file, launch, receipt, result)
     return VerifiedReceipt(receipt, result, session_id)
@@ -191,6 +209,15 @@ def require_accepted_now(
     try:
         _appraise(today, policy, reference_values, at, crl_not_older_than)
     except Rejected as refused:
+        if not any(_is_a_change_of_mind(check) for check in refused.checks):
+            raise InputError(
+                "receipt.now",
+                "whether the receipt's keep would be accepted now cannot be told",
+                found="; ".join(f"{finding.check}: {finding.message}" for finding in refused.findings),
+                required="today's revocation list of the keep's own root, in date",
+                meaning="nothing says that it was revoked, and nothing that it was not",
+                remedy="`wasmkeep endorsements fetch` gets a current list",
+            ) from refused
         raise RevokedSince(
             "receipt.revoked-since",
             "the receipt was valid at the time of the run, and its keep would be refused now",
@@ -198,6 +225,12 @@ def require_accepted_now(
             required="evidence that today's policy and revocation list accept",
             meaning="what ran, ran; but what vouched for it is no longer trusted",
         ) from refused
+
+
+def _is_a_change_of_mind(check: str) -> bool:
+    """Whether a failed check means that somebody revoked or denies what was accepted at the run."""
+    unknown = check.startswith(("snp.crl.", "snp.chain.", "snp.certificates.")) or check == "snp.root"
+    return check == "snp.crl.revoked" or not unknown
 
 
 def require_program(receipt: Receipt, program_digest: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from typing import Protocol
 
 from wasmkeep.errors import OutputError
@@ -23,8 +24,8 @@ class Input(Protocol):
 class Output(Protocol):
     """Where output goes."""
 
-    def write(self, data: bytes) -> None:
-        """All of ``data``. Raises OutputError where it cannot be written."""
+    async def write(self, data: bytes) -> None:
+        """All of ``data``, however long its reader takes. Raises OutputError where it cannot be written."""
 
 
 class BytesInput:
@@ -76,7 +77,7 @@ class BytesOutput:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         self._parts.append(data)
 
     def getvalue(self) -> bytes:
@@ -86,22 +87,27 @@ class BytesOutput:
 class NoOutput:
     """Output thrown away."""
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         pass
 
 
 class FileOutput:
-    """Output to a file descriptor, which stays the caller's."""
+    """Output to a file descriptor, which stays the caller's. A reader that pauses holds up nothing else."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
         self._name = name
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self._descriptor, view) :]
+                if not self._has_room():
+                    await self._room()
+                # A pipe that has room takes this much without blocking (POSIX, PIPE_BUF).
+                view = view[os.write(self._descriptor, view[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                await self._room()
             except OSError as error:
                 raise OutputError(
                     "output.write",
@@ -109,6 +115,20 @@ class FileOutput:
                     found=error.strerror or type(error).__name__,
                     meaning="the keep was ended",
                 ) from None
+
+    def _has_room(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    async def _room(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        loop.add_writer(self._descriptor, _wake, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(self._descriptor)
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
