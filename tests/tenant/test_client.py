@@ -188,7 +188,7 @@ async def dripping(first: bytes, drop: bytes) -> AsyncIterator[str]:
         except ConnectionError:
             pass
         finally:
-            writer.close()
+            writer.transport.abort()
             ended.set()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -198,6 +198,7 @@ async def dripping(first: bytes, drop: bytes) -> AsyncIterator[str]:
         listener.close()
         over.set()
         await ended.wait()
+        await asyncio.sleep(0.01)
 
 
 DRIPS = [

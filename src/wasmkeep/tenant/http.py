@@ -36,7 +36,7 @@ class HttpConnection:
     def close(self) -> None:
         """Close it now, without waiting."""
         if self._streams is not None:
-            self._streams[1].close()
+            self._streams[1].transport.abort()
         self._streams = self._protocol = None
 
     async def exchange(
