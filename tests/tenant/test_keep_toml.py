@@ -68,11 +68,11 @@ def test_everything() -> None:
         environment={"LANG": "C", "EMPTY": ""},
         environment_from=("TOKEN",),
         trees=(
-            LocalTree(BASE / "data", "/data"),
-            LocalTree(BASE, "/", writable=True),
-            LocalTree(BASE / "etc/app.json", "/etc/app.json"),
+            LocalTree(BASE / "data", "/data", beneath=BASE),
+            LocalTree(BASE, "/", writable=True, beneath=BASE),
+            LocalTree(BASE / "etc/app.json", "/etc/app.json", beneath=BASE),
         ),
-        stdin=Stream(StreamKind.FILE, BASE / "input.csv"),
+        stdin=Stream(StreamKind.FILE, BASE / "input.csv", BASE),
         stdout=Stream(StreamKind.NONE),
         memory=64 << 20,
         level=CpuLevel.V2,
@@ -195,7 +195,7 @@ def test_command_line_wins_and_says_so() -> None:
     assert effective.environment_from == ()
     assert [x.guest for x in effective.trees] == ["/", "/etc/app.json", "/data/", "/more"]
     assert (effective.memory, effective.level, effective.timeout) == (128 << 20, CpuLevel.V3, 9.0)
-    assert effective.stdin == Stream(StreamKind.FILE, BASE / "input.csv")
+    assert effective.stdin == Stream(StreamKind.FILE, BASE / "input.csv", BASE)
     assert [x.key for x in seen] == [
         "args",
         "limits.memory",
@@ -241,4 +241,31 @@ def test_the_documented_file_is_read() -> None:
     read = _parse(text)
     assert (read.arguments, read.environment_from, read.timeout) == (("--verbose",), ("API_TOKEN",), 60.0)
     assert [x.guest for x in read.trees] == ["/data", "/etc/app.json"]
-    assert read.stdout == Stream(StreamKind.FILE, BASE / "out.txt")
+    assert read.stdout == Stream(StreamKind.FILE, BASE / "out.txt", BASE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "timeout = " + "9" * 5000,
+        "timeout = 0x" + "f" * 6000,
+        "args = [0x" + "f" * 6000 + "]",
+        "[limits]\nmemory = 0x" + "f" * 6000,
+        "args = " + "[" * 5000 + "]" * 5000,
+        "args = " + "{a=" * 5000 + "1" + "}" * 5000,
+        "args" + ".a" * 5000 + " = 1",
+        "cpu" + ".a" * 5000 + " = 1",
+    ],
+    ids=["digits", "hex", "hex in a list", "hex as memory", "lists", "tables", "dotted", "dotted value"],
+)
+def test_a_file_made_to_break_its_reader_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _parse(text)
+    assert refused.value.exit_code == 67
+    assert len(str(refused.value)) < 1000
+
+
+def test_saying_what_is_wrong_takes_no_longer_for_a_long_line() -> None:
+    """Matched as a whole, the line of brackets would take hours."""
+    with pytest.raises(ConfigurationError, match="unknown"):
+        _parse('env.A = """\n[' + " " * 900_000 + '\n"""\nunknown = 1')

@@ -46,10 +46,15 @@ class StreamKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """``inherit``: the command's own; ``none``: empty, or thrown away; ``file``: a file of the tenant's."""
+    """``inherit``: the command's own; ``none``: empty, or thrown away; ``file``: a file of the tenant's.
+
+    ``beneath`` is the folder of the `Keep.toml` that named the file: no symbolic link may lead from it to the
+    file. None: the file's own folder.
+    """
 
     kind: StreamKind = StreamKind.INHERIT
     file: Path | None = None
+    beneath: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

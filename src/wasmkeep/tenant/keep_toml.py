@@ -24,6 +24,8 @@ MAX_BYTES: Final = 1 << 20
 MAX_TIMEOUT: Final = 7 * 24 * 3600
 """Longest timeout, in seconds: a week."""
 MAX_TREES: Final = 64
+_MAX_LINE: Final = 1000
+"""Characters of a line in which its key is looked for: time to say what is wrong must not grow with it."""
 
 _TOP: Final = ("args", "cpu", "dirs", "env", "env_from", "files", "limits", "stdio", "timeout")
 _UNITS: Final = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -40,9 +42,13 @@ def parse_configuration(text: str, *, name: str, base: Path) -> Configuration:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or an integer of more digits than Python reads
         raise ConfigurationError(
-            "configuration.toml", f"{name} is not valid TOML", found=str(error)
+            "configuration.toml", f"{name} is not valid TOML", found=_shown(str(error))
+        ) from error
+    except RecursionError as error:
+        raise ConfigurationError(
+            "configuration.toml", f"{name} is nested too deeply", required="tables and lists of a few levels"
         ) from error
     return _Document(document, text, name, base).read()
 
@@ -58,7 +64,7 @@ class _Document:
 
     def __init__(self, document: Mapping[str, object], text: str, name: str, base: Path) -> None:
         self._document = document
-        self._lines = text.splitlines()
+        self._lines = [line[:_MAX_LINE] for line in text.splitlines()]
         self._name = name
         self._base = base
 
@@ -190,10 +196,10 @@ class _Document:
             raise self._wrong(
                 f"{where}.guest", guest, "a path that a keep accepts", remedy=error.message
             ) from error
-        return LocalTree(local, guest, writable)
+        return LocalTree(local, guest, writable, self._base)
 
     def _inside(self, text: str, where: str) -> Path:
-        """A path relative to the file's folder, and inside it as written."""
+        """A path relative to the file's folder, and inside it as written; links in it are refused later."""
         path = PurePosixPath(text)
         if not text or "\0" in text or path.is_absolute() or ".." in path.parts:
             raise self._wrong(
@@ -214,7 +220,7 @@ class _Document:
         self._known(value, ("file",), where)
         if not isinstance(value.get("file"), str):
             raise self._wrong(where, value, '{ file = "name" }')
-        return Stream(StreamKind.FILE, self._inside(value["file"], where))
+        return Stream(StreamKind.FILE, self._inside(value["file"], where), self._base)
 
     def _memory(self, table: Mapping[str, object]) -> int:
         value = table.get("memory")
@@ -241,6 +247,10 @@ class _Document:
 
 
 def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; tables nested as deeply
+        text = f"a value too large to show ({type(value).__name__})"
+    text = text[:_MAX_LINE]
     text = "".join(x if x.isprintable() else f"\\x{ord(x):02x}" for x in text)
     return text if len(text) <= 100 else text[:100] + " …"

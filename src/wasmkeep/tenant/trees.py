@@ -9,6 +9,7 @@ is in them, so the same tree gives the same bytes.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from wasmkeep.errors import InputError
+from wasmkeep.tenant.beneath import open_beneath
 from wasmkeep.tenant.guest_paths import check_component, check_path, shown
 from wasmkeep.tenant.package import MAX_FILE_BYTES, MAX_FILES, DeliveredFile
 
@@ -36,12 +38,15 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class LocalTree:
     """``local``, a folder or a single file, appears in the keep as ``guest`` (absolute, ``/`` for the root).
 
-    ``writable``: the program gets a private copy that it may change, gone when the keep ends.
+    ``writable``: the program gets a private copy that it may change, gone when the keep ends. ``beneath``:
+    the folder of the `Keep.toml` that named it, from which no symbolic link may lead to it; None where the
+    user named it, who is free to.
     """
 
     local: Path
     guest: str
     writable: bool = False
+    beneath: Path | None = None
 
 
 def read_trees(trees: Sequence[LocalTree]) -> tuple[DeliveredFile, ...]:
@@ -110,8 +115,7 @@ def _read_tree(tree: LocalTree, collected: _Collected) -> None:
     local = os.fsencode(tree.local)
     with ExitStack() as stack:
         try:
-            # The user named this path, so links in it are theirs to follow.
-            root = os.open(local, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            root = _open_root(tree)
         except (OSError, ValueError) as error:
             raise _unreadable(local, error) from error
         stack.callback(os.close, root)
@@ -127,6 +131,22 @@ def _read_tree(tree: LocalTree, collected: _Collected) -> None:
             collected.add(DeliveredFile(path, False, tree.writable, _modified(status), content))
         else:
             raise _refused("only folders and regular files can be delivered", local)
+
+
+def _open_root(tree: LocalTree) -> int:
+    if tree.beneath is None:
+        # The user named this path, so links in it are theirs to follow.
+        return os.open(tree.local, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return open_beneath(tree.beneath, tree.local, os.O_RDONLY)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _refused(
+            "a symbolic link stands in a path that Keep.toml names",
+            os.fsencode(tree.local),
+            "replace it with a copy, or name where it leads with --dir",
+        ) from error
 
 
 def _guest_components(guest: str) -> list[bytes]:
