@@ -56,6 +56,7 @@ async def server(reply: bytes, *, close: bool = True) -> AsyncIterator[tuple[str
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", heard
     finally:
         listener.close()
+        await asyncio.sleep(0.02)  # for the other end to notice
 
 
 def platform_from(reply: bytes) -> WasmkeepError | None:

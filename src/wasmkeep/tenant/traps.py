@@ -19,8 +19,8 @@ __all__ = ["Report", "Trap", "describe"]
 
 STACK_GUARD: Final = range(0x60_0000, 0x80_0000)
 """Below the program's stack: nothing but a stack that ran over reaches it."""
-LINEAR_MEMORY: Final = range(0x1_0000_0000, 0x3_0000_0000)
-"""Linear memory and its guard: 4 GiB each."""
+LINEAR_MEMORY: Final = range(0x1_0000_0000, 0x3_0020_0000)
+"""Linear memory and its guard: 4 GiB each, beginning within the first 2 MiB."""
 PAGE_FAULT: Final = 14
 
 _BLOCK: Final = struct.Struct("<II")
