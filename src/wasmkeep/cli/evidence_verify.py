@@ -73,11 +73,14 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     from wasmkeep.cli import policies, references
     from wasmkeep.cli.console import answer
     from wasmkeep.cli.evidence_files import read_files
-    from wasmkeep.evidence import UNBOUND, verify
+    from wasmkeep.evidence import NO_LISTS_SEEN, UNBOUND, verify
+    from wasmkeep.tenant.state import TenantState
 
     options.tee = None
     policy = policies.policy_for(options, simulated=options.simulated)
     files = read_files(options.files, options.endorsements)
+    # As of a moment in the past, a list that came later says nothing.
+    newest = TenantState().newest_crls() if options.at is None else NO_LISTS_SEEN
     binding: bytes | Unbound = UNBOUND if options.report_data is None else options.report_data
     for name, evidence in files.evidence():
         result = verify(
@@ -86,6 +89,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
             at=options.at or datetime.now(UTC),
             binding=binding,
             reference_values=references.for_policy(policy),
+            crl_not_older_than=newest,
         )
         show_lost(result, console)
         if options.json:

@@ -8,7 +8,6 @@ from wasmkeep.cli import flags
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
     from wasmkeep.cli.console import Console
     from wasmkeep.evidence.policy import Policy
@@ -70,7 +69,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     checked = ["valid at the time of the run, as claimed by the tenant"]
     checked += _check_program(options.program, verified.receipt)
     checked += _check_fields(options, verified)
-    checked += _check_now(options, file, policy, values)
+    checked += _check_now(options, file, policy)
     _answer(options, console, verified, checked)
     return 0
 
@@ -116,14 +115,12 @@ def _check_fields(options: argparse.Namespace, verified: VerifiedReceipt) -> lis
     return checked
 
 
-def _check_now(
-    options: argparse.Namespace, file: ReceiptFile, policy: Policy, values: Mapping[bytes, str]
-) -> list[str]:
+def _check_now(options: argparse.Namespace, file: ReceiptFile, policy: Policy) -> list[str]:
     if options.crl is None:
         return []
     from datetime import UTC, datetime
 
-    from wasmkeep.cli import policies
+    from wasmkeep.cli import policies, references
     from wasmkeep.tenant import receipts
     from wasmkeep.tenant.state import TenantState
 
@@ -133,7 +130,7 @@ def _check_now(
     receipts.require_accepted_now(
         file,
         today,
-        values,
+        references.for_policy(today),
         crl=flags.read_file(options.crl, "the revocation list", limit=_MAX_CRL_SIZE),
         at=datetime.now(UTC),
         crl_not_older_than=TenantState().newest_crls(),

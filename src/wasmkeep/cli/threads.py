@@ -7,8 +7,6 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from wasmkeep.errors import WasmkeepError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +16,7 @@ T = TypeVar("T")
 
 
 async def abandonable(work: Callable[[], T]) -> T:
-    """The result of ``work``, or the WasmkeepError that it raised; any other error means a bug.
+    """The result of ``work``, or the error that it raised.
 
     `asyncio.to_thread` would not do: the loop waits for such a thread when it closes.
     """
@@ -27,10 +25,10 @@ async def abandonable(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             future.set_result(work())
-        except WasmkeepError as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again where the result is awaited
             future.set_exception(error)
         finally:
-            if not future.done():
+            if not future.done():  # SystemExit: nothing that work does
                 future.set_exception(
                     RuntimeError(f"{threading.current_thread().name} ended without a result")
                 )

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from wasmkeep.errors import PlatformUnavailable, ProgramError, SystemFailure
+from wasmkeep.errors import PlatformUnavailable, SystemFailure
 from wasmkeep.tenant import settings, wasmtime_facts
 from wasmkeep.tenant.cache import ProgramCache, cache_key
 from wasmkeep.tenant.program import Program
@@ -86,12 +86,12 @@ def _watched(work: Callable[[], bytes], progress: Progress | None) -> bytes:
     if progress is None:
         return work()
     results: list[bytes] = []
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def run() -> None:
         try:
             results.append(work())
-        except (ProgramError, PlatformUnavailable) as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again in the calling thread
             failures.append(error)
 
     began = monotonic()
