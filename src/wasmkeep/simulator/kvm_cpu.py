@@ -69,6 +69,11 @@ def _registers(vmsa: bytes, apic_base: int) -> _Registers:
     return _Registers(sregs, Regs(**state.general), state.msrs, control["xcr0"], state.fcw, state.mxcsr)
 
 
+_BULK = 18 << 20
+"""Guests that touch memory beyond this use much of it: a fault for each 4 KiB would cost more than the room
+that a large page may waste."""
+
+
 class KvmCpuKind:
     name = "kvm"
     reason = ""
@@ -102,6 +107,8 @@ class KvmGuest:
             self._memory = Memory(memory)
             self._closers.append(self._memory.close)
             self._memory.share(WINDOW_GPA, WINDOW_SIZE, self.window)
+            if memory > _BULK:
+                self._memory.prefer_large_pages(_BULK)
             machine = kvm.create_vm()
             self._closers.append(machine.close)
             machine.add_memory(0, 0, self._memory)
