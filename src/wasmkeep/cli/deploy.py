@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
     policy = policies.policy_for(options, simulated=options.simulated)
     receipt = ReceiptPlace.of(options)
-    token = tokens.find(options.token_file, options.host)
+    token = tokens.find(options.token_file, options.host, console)
     request = deploying.request_for(
         options, host=options.host, token=token, policy=policy, ca_file=options.ca_file
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ __all__ = [
 
 TEE_KINDS = ("snp",)
 _MAX_POLICY_SIZE = 1 << 20  # bytes
+_OPEN_ALREADY = re.compile(r"/dev/(stdin|fd/[0-9]+)")
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -148,9 +151,18 @@ def directories(items: list[str]) -> tuple[DeliveredDirectory, ...]:
 
 
 def read_file(path: str, what: str, *, limit: int = _MAX_POLICY_SIZE) -> bytes:
-    """All of a small file of the user's. Raises InputError, naming the file and the reason."""
+    """All of a small file of the user's: a regular one, or an open descriptor as the shell names it.
+
+    Those names are ``/dev/stdin`` and ``/dev/fd/N``. Raises InputError, naming the file and the reason.
+    """
     try:
-        with open(path, "rb") as file:
+        # A pipe that nobody writes to must not make a command wait.
+        named_by_shell = _OPEN_ALREADY.fullmatch(path) is not None
+        with open(path, "rb", opener=None if named_by_shell else _open_without_waiting) as file:
+            if not named_by_shell and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(
+                    "input.file", f"cannot read {what} {path}", found="no regular file", required="one"
+                )
             data = file.read(limit + 1)
     except OSError as error:
         raise InputError(
@@ -163,3 +175,7 @@ def read_file(path: str, what: str, *, limit: int = _MAX_POLICY_SIZE) -> bytes:
             "input.too-large", f"{what} {path} is too large", found="more", required=f"at most {limit} bytes"
         )
     return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

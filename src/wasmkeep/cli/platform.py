@@ -55,12 +55,12 @@ def _local(options: argparse.Namespace) -> int:
     return 69
 
 
-async def _remote(options: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - answers go to stdout
+async def _remote(options: argparse.Namespace, console: Console) -> int:
     from wasmkeep.cli import tokens
     from wasmkeep.cli.console import answer
     from wasmkeep.tenant.client import HostClient
 
-    token = tokens.find(options.token_file, options.host)
+    token = tokens.find(options.token_file, options.host, console)
     async with HostClient(options.host, token, options.ca_file) as host:
         tees = await host.platform()
     if options.json:

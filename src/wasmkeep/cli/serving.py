@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,7 @@ async def _serve_machine(
     console: Console,
     private: Path | None,
 ) -> None:
+    from wasmkeep.cli.log_lines import LogLines
     from wasmkeep.host.journal import journal
     from wasmkeep.host.server import serving
 
@@ -129,7 +130,7 @@ async def _serve_machine(
     service = _service(platform, limits, private)
     async with serving(service, listen, leave_token=private is None) as running:
         _announce_listening(running, console, private)
-        with nullcontext() if console.json and private is None else journal(sys.stderr):
+        with journal(LogLines(console) if console.json and private is None else sys.stderr):
             raise machine.process.failure(await machine.process.wait())
 
 

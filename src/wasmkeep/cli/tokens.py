@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wasmkeep.cli.flags import read_file
 from wasmkeep.errors import InputError
+
+if TYPE_CHECKING:
+    from wasmkeep.cli.console import Console
 
 __all__ = ["find"]
 
@@ -17,11 +22,13 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def find(path: str | None, host: str) -> str:
+def find(path: str | None, host: str, console: Console) -> str:
     """The token to show ``host``: of ``--token-file``, else WASMKEEP_TOKEN, else what a host of this user on
-    loopback left in the user's runtime folder. Raises InputError where there is none, or it is not one.
+    loopback left in the user's runtime folder. A token file that others may read is warned of. Raises
+    InputError where there is none, or it is not one.
     """
     if path is not None:
+        _warn_of_readers(path, console)
         return _checked(read_file(path, "the token file", limit=_MAX_SIZE).decode("ascii", "replace"), path)
     if value := os.environ.get("WASMKEEP_TOKEN"):
         return _checked(value, "WASMKEEP_TOKEN")
@@ -33,6 +40,19 @@ def find(path: str | None, host: str) -> str:
         required="the token that `wasmkeep host serve` or `wasmkeep host token create` printed there",
         remedy="--token-file FILE, or set WASMKEEP_TOKEN",
     )
+
+
+def _warn_of_readers(path: str, console: Console) -> None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return  # whoever reads it says why it cannot be read
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        from wasmkeep.cli.screens import warning
+
+        mode = stat.S_IMODE(status.st_mode)
+        text = f"other users may read the token in {path} (mode {mode:04o}): `chmod 600` it"
+        console.show(warning("token-file", text))
 
 
 def _of_local_host(host: str) -> str | None:
