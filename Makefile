@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/.done image
 
+# Silent on standard output, which belongs to the program that `make run` runs.
 $(VENV)/.done: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@echo "setting up .venv: a minute or two, this once" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 image: $(VENV)/.done
 	@$(BIN)/python keep/build.py
