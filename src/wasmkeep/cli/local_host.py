@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalHost", "local_host"]
 
+_NO_HURRY = str(30 * 24 * 3600)  # seconds
+
 T = TypeVar("T")
 
 _START_SECONDS = 200.0  # a new machine makes two RSA-4096 keys first
@@ -60,6 +62,8 @@ async def local_host(
         command = [sys.executable, "-P", "-m", "wasmkeep.cli", "host", "serve", "--json"]
         command += ["--private", str(folder)]
         command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
+        for limit in ("--idle", "--stall", "--compute", "--lifetime"):
+            command += [limit, _NO_HURRY]  # one's own program may wait for its user as any local command may
         if options.cpu:
             command += ["--cpu", options.cpu]
         async with child(command, name="the local host", lines_on="stderr") as process:
