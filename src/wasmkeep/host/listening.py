@@ -85,7 +85,7 @@ def _bind(
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # tcp(7); connections inherit it. Without it a peer that never reads holds its connection for ever.
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(stall_seconds * 1000)))
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _milliseconds(stall_seconds))
         bound.bind((str(address), port))
         # Now, so that a port taken by somebody who listens is found here.
         bound.listen(BACKLOG)
@@ -153,3 +153,8 @@ def _certificate_names(path: Path) -> set[str]:
         ) from error
     found = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
     return found | {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+
+
+def _milliseconds(seconds: float) -> int:
+    """As the kernel takes a time: at least 1, and what an int of 32 bits holds."""
+    return max(1, min(int(seconds * 1000), 0x7FFF_FFFF))
