@@ -215,3 +215,15 @@ def test_vectors_are_where_they_are_expected() -> None:
 def _authority(product: str) -> chain.AuthenticAuthority:
     ask, ark, _ = authorities(product)
     return chain.authenticate_authority(load_authority(ark, "ARK"), load_authority(ask, "ASK"), AMD_ROOTS)
+
+
+def test_an_older_reported_level_is_pointed_out() -> None:
+    from wasmkeep.evidence.snp.explain import explain
+
+    def said(name: str) -> bool:
+        report = rows()[name].report
+        assert report is not None
+        return any("reported is below current" in line.meaning for line in explain(parse(report)))
+
+    assert said("snp/milan-v3-reported-below-current")
+    assert not said("snp/milan-v3-vcek")

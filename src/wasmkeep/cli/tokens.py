@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wasmkeep.cli.flags import read_file
-from wasmkeep.errors import InputError
+from wasmkeep.errors import HostUnreachable, InputError
 
 if TYPE_CHECKING:
     from wasmkeep.cli.console import Console
@@ -34,12 +34,36 @@ def find(path: str | None, host: str, console: Console) -> str:
         return _checked(value, "WASMKEEP_TOKEN")
     if local := _of_local_host(host):
         return local
+    _require_somebody_there(host)
     raise InputError(
         "token.missing",
         f"there is no token for {host}",
         required="the token that `wasmkeep host serve` or `wasmkeep host token create` printed there",
         remedy="--token-file FILE, or set WASMKEEP_TOKEN",
     )
+
+
+def _require_somebody_there(host: str) -> None:
+    """On loopback a missing token mostly means that no host is running: then that is what to say.
+
+    Raises HostUnreachable, ConfigurationError where ``host`` is no address.
+    """
+    import socket
+
+    from wasmkeep.tenant.address import HostAddress
+
+    address = HostAddress.parse(host)
+    if address.hostname not in _LOOPBACK:
+        return
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=1.0).close()
+    except OSError as error:
+        raise HostUnreachable(
+            "host.unreachable",
+            f"the host {address.url} cannot be reached",
+            found=error.strerror or type(error).__name__,
+            remedy="is `wasmkeep host serve` running there?",
+        ) from None
 
 
 def _warn_of_readers(path: str, console: Console) -> None:

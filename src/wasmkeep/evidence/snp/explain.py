@@ -63,7 +63,10 @@ def _platform(report: Report, product: str | None) -> Iterator[Line]:
         ("committed", report.committed_tcb),
         ("launch", report.launch_tcb),
     ):
-        yield Line("platform", f"TCB {name}", f"{value:#018x}", _tcb_words(value, layout))
+        words = _tcb_words(value, layout)
+        if name == "reported" and _is_below(value, report.current_tcb, layout):
+            words += "  ← reported is below current"
+        yield Line("platform", f"TCB {name}", f"{value:#018x}", words)
     yield Line("platform", "chip id", report.chip_id.hex(), "masked" if report.chip_id_masked else "")
     for name, version in (("current", report.current_version), ("committed", report.committed_version)):
         yield Line("platform", f"firmware {name}", "{}.{}.{}".format(*version))
@@ -138,6 +141,14 @@ def _layout(report: Report, product: str | None) -> TcbLayout:
         return layout_of(product)
     short = not report.chip_id_masked and not any(report.chip_id[_CHIP_ID_TURIN_SIZE:])
     return TcbLayout.FAMILY_1AH if short else TcbLayout.FAMILY_19H
+
+
+def _is_below(value: int, other: int, layout: TcbLayout) -> bool:
+    """Whether the host reports an older TCB than it runs. False where the layout is violated."""
+    try:
+        return bool(Tcb.decode(value, layout).below(Tcb.decode(other, layout)))
+    except ValueError:
+        return False
 
 
 def _tcb_words(value: int, layout: TcbLayout) -> str:
