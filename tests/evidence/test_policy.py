@@ -200,6 +200,7 @@ ERRORS: dict[str, tuple[str, str, int, str]] = {
     ),
     "a table nested by a dotted key": (f"snp.chips{'.a' * 5000} = 1", "policy.unknown-key", 1, "snp.chips.a"),
     "nested lists": (f"runtime = {'[' * 5000}{']' * 5000}", "policy.syntax", 0, ""),
+    "a line of spaces": (f"[{' ' * 20000}x", "policy.syntax", 0, "not TOML"),
     "age zero": ("[revocation]\nmax_age_days = 0", "policy.value", 2, "1 to 3660"),
     **{
         f"{root.name} pinned as a simulator": (

@@ -361,7 +361,8 @@ _ASSIGNMENT = re.compile(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=")
 def _line_of(text: str, path: str) -> int:
     """The line (from 1) that sets a dotted key or opens a table, or 0. Good enough to point at."""
     table, best = "", 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, whole in enumerate(text.splitlines(), start=1):
+        line = " ".join(whole.split())  # the patterns' time grows with the cube of a run of spaces
         header = _HEADER.fullmatch(line)
         assignment = _ASSIGNMENT.match(line)
         if header:
