@@ -155,8 +155,10 @@ def _become_guest(descriptors: list[int], report: int, address_space: int, paren
     die_with_parent()
     if os.getppid() != parent:
         raise OSError(errno.ESRCH, "the nursery is gone")
-    for ignored in (*_IGNORED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)
+    # Whatever this machine or its parent ignores (a shell's background job ignores SIGQUIT) stays behind.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     os.setsid()
     os.chdir("/")
