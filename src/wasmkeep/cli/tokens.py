@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from wasmkeep.cli.flags import read_file
 from wasmkeep.errors import HostUnreachable, InputError
+from wasmkeep.tenant.address import LOOPBACK, HostAddress
 
 if TYPE_CHECKING:
     from wasmkeep.cli.console import Console
@@ -18,7 +19,6 @@ __all__ = ["find"]
 
 _FORM = re.compile(r"wk_[A-Za-z0-9_-]{43}")
 _MAX_SIZE = 4096  # bytes of a token file
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -50,10 +50,8 @@ def _require_somebody_there(host: str) -> None:
     """
     import socket
 
-    from wasmkeep.tenant.address import HostAddress
-
     address = HostAddress.parse(host)
-    if address.hostname not in _LOOPBACK:
+    if address.hostname not in LOOPBACK:
         return
     try:
         socket.create_connection((address.hostname, address.port), timeout=1.0).close()
@@ -88,7 +86,7 @@ def _of_local_host(host: str) -> str | None:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None  # the client says what is wrong with the address
-    if parts.hostname not in _LOOPBACK or port is None:
+    if parts.hostname not in LOOPBACK or port is None:
         return None
     path = runtime_token_path(port)
     try:

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from wasmkeep.errors import ConfigurationError
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of this computer, which plain HTTP may reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class HostAddress:
             raise ConfigurationError(
                 "host.address", "the host's address has a path", found=parts.path or "?", required="none"
             )
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise ConfigurationError(
                 "host.plaintext",
                 "a host elsewhere is reached over TLS only",
