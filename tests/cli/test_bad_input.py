@@ -100,7 +100,10 @@ def test_files_that_are_missing(user: User) -> None:
     refused(user, *deploying(ADD), "--config", "absent.toml", code=66, says="", **token)
     refused(user, *deploying(ADD), "--dir", "absent:/data", code=66, says="absent", **token)
     refused(user, *deploying(ADD), "--token-file", "absent", code=66, says="absent")
-    refused(user, *deploying(ADD), code=66, says="there is no token")
+    refused(user, *deploying(ADD), code=68, says="cannot be reached")  # and no token, which comes second
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        there = f"http://127.0.0.1:{somebody.getsockname()[1]}"
+        refused(user, "deploy", ADD, "--host", there, code=66, says="there is no token")
     refused(user, *deploying(ADD), "--env", "ABSENT", code=64, says="ABSENT", **token)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,7 +190,9 @@ def test_no_runtime_folder_is_no_reason_for_noise(user: User, cpu: str) -> None:
     assert done.returncode == 0
     for line in done.stderr.decode().splitlines():
         json.loads(line)
-    missing = User(user.home, environment).run("deploy", ADD, "--host", "http://127.0.0.1:9", "--json")
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        there = f"http://127.0.0.1:{somebody.getsockname()[1]}"
+        missing = User(user.home, environment).run("deploy", ADD, "--host", there, "--json")
     assert [json.loads(line)["check"] for line in missing.stderr.splitlines()] == ["token.missing"]
 
 

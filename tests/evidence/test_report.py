@@ -149,7 +149,7 @@ def test_what_is_shown() -> None:
     words = {line.name: line for line in explain(make.report(reported_tcb=Tcb(7, 0, 14, 72).encode()))}
     assert words["policy"].meaning == "SMT allowed · debug NOT allowed · migration NOT allowed · ABI ≥ 0.0"
     assert words["processor"].value == "Genoa (family 19h, model 11h, stepping 1)"
-    assert words["TCB reported"].meaning == "7.0.14.72"
+    assert words["TCB reported"].meaning == "7.0.14.72  ← reported is below current"
     assert words["TCB current"].meaning == "10.0.23.84"
     assert words["firmware current"].value == "1.55.25"
     everything = explain(

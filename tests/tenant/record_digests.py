@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from tests.tenant.bare import REPOSITORY, compiled, wat
+from wasmkeep.tenant.program import LAYOUT_VERSION
 from wasmkeep.tenant.settings import CpuLevel
 
 EXAMPLES = REPOSITORY / "examples"
@@ -42,7 +43,24 @@ def digests(wasm: bytes, levels: tuple[CpuLevel, ...] = LEVELS) -> dict[str, str
 
 
 def recorded() -> dict[str, dict[str, str]]:
-    return tomllib.loads(FILE.read_text())
+    return {name: table for name, table in tomllib.loads(FILE.read_text()).items() if name != "layout"}
+
+
+def recorded_layout() -> int:
+    """The `LAYOUT_VERSION` that the recorded digests are of."""
+    return int(tomllib.loads(FILE.read_text())["layout"])
+
+
+def require_new_layout(tables: dict[str, dict[str, str]]) -> None:
+    """A program that changed under the same layout version would be taken from users' caches as it was.
+
+    :raises SystemExit: a recorded program has other bytes now, and `LAYOUT_VERSION` was not raised.
+    """
+    before = recorded()
+    same = [name for name in tables.keys() & before.keys() if tables[name]["wasm"] == before[name]["wasm"]]
+    changed = sorted(name for name in same if tables[name] != before[name])
+    if changed and recorded_layout() == LAYOUT_VERSION:
+        raise SystemExit(f"{', '.join(changed)}: other bytes than recorded; raise LAYOUT_VERSION first")
 
 
 def main() -> None:
@@ -50,7 +68,8 @@ def main() -> None:
     large = cpython()
     if large is not None:
         tables[CPYTHON] = digests(large, (CpuLevel.V3,))
-    lines = [_HEAD]
+    require_new_layout(tables)
+    lines = [_HEAD, f"layout = {LAYOUT_VERSION}", ""]
     for name, table in tables.items():
         lines.append(f'["{name}"]')
         lines += [f'{key} = "{value}"' for key, value in table.items()]

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.tenant.bare import REPOSITORY, c_program, wat
+from wasmkeep import __version__
 from wasmkeep.errors import PlatformUnavailable, ProgramError
 from wasmkeep.tenant import compiler
 from wasmkeep.tenant.compile import compile_program, level_of_target, target_name
+from wasmkeep.tenant.program import LAYOUT_VERSION
 from wasmkeep.tenant.settings import SWITCHES, VALUES, CpuLevel, describe
 
 TEXT = '(module (memory (export "memory") 1) (func (export "_start")))'
@@ -160,3 +162,5 @@ def test_every_setting_of_wasmtime_is_decided() -> None:
 def test_settings_are_part_of_the_key() -> None:
     for name, value in {**SWITCHES, **VALUES}.items():
         assert f"{name}={value}" in describe()
+    assert f"layout={LAYOUT_VERSION} " in describe()
+    assert f"wasmkeep={__version__} " in describe()

@@ -17,8 +17,9 @@ from wasmkeep.errors import ProgramError
 
 __all__ = ["Fixed", "Program", "Protection", "Relocation", "Run", "Segment", "TrapTables", "encode_part"]
 
-LAYOUT_VERSION: Final = 1
-"""Raised whenever the same module and compiler would give other bytes; part of the cache's key."""
+LAYOUT_VERSION: Final = 2
+"""Raised whenever the same module and compiler would give other bytes; part of the cache's key. The examples'
+recorded digests say which layout they are of, and are not recorded anew under the same number."""
 
 MAGIC: Final = b"WKPROG01"
 HEADER: Final = struct.Struct("<8sIIII QQQQ II 64s 64x")

@@ -241,6 +241,7 @@ def require_program(receipt: Receipt, program_digest: bytes) -> None:
             "the receipt is about another program",
             found=f"program digest {receipt.launch.program_digest.hex()}",
             required=f"{program_digest.hex()}, of the file you named, for {receipt.launch.target}",
+            remedy="name the file that was deployed; another release's receipt needs that wasmkeep release",
         )
 
 

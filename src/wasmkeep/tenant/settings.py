@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from wasmkeep import __version__
 from wasmkeep.tenant import wasmtime_facts
 from wasmkeep.tenant.program import LAYOUT_VERSION
 
@@ -71,6 +72,6 @@ VALUES: Final = {
 
 
 def describe() -> str:
-    """Every setting in one line, and the layout's version."""
+    """Every setting in one line, with the layout's version and this release: none uses another's programs."""
     listed = " ".join(f"{name}={value}" for name, value in sorted({**SWITCHES, **VALUES}.items()))
-    return f"layout={LAYOUT_VERSION} {listed}"
+    return f"wasmkeep={__version__} layout={LAYOUT_VERSION} {listed}"
