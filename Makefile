@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A file's tests share their machines, so a file goes to one worker.
+PYTEST := $(BIN)/python -m pytest -rs -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup run test check bench image image-record soak lock clean format
 
@@ -26,10 +28,10 @@ run: setup
 
 test: setup
 	$(BIN)/python keep/build.py --test
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 soak: setup
-	WASMKEEP_SOAK=1 $(BIN)/python -m pytest
+	WASMKEEP_SOAK=1 $(PYTEST)
 
 check: setup
 	$(BIN)/ruff check .
