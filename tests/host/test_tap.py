@@ -16,6 +16,8 @@ from wasmkeep.host.tap import PASS_THROUGH, LaunchOrder, PassThrough
 class Recorder(PassThrough):
     """Keeps every message and the whole window at each exit and each resumption."""
 
+    guest_messages = True
+
     def __init__(self) -> None:
         self.seen: list[tuple[str, bytes]] = []
 
@@ -36,6 +38,8 @@ class Recorder(PassThrough):
 
 class Liar(PassThrough):
     """Alters the launch, doubles what the keep says, drops and replaces what the tenant says."""
+
+    guest_messages = True
 
     def launch(self, keep: str, order: LaunchOrder) -> LaunchOrder:
         return replace(order, policy=order.policy | 1 << 19, host_data=b"\x66" * 32)

@@ -34,6 +34,8 @@ TSC_KHZ = 2_500_000
 class Liar(PassThrough):
     """Alters nothing, but remembers what the host carries; the liars of the tests derive from it."""
 
+    guest_messages = True
+
     def __init__(self) -> None:
         self.orders: list[LaunchOrder] = []
         self.from_keep: list[bytes] = []

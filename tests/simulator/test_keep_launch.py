@@ -39,17 +39,24 @@ def image(cpu: str) -> Launch:
         pytest.skip(f"the keep's image is not here as recorded: {error.message}")
 
 
-async def offered(on: Platform, host_data: bytes) -> bytes:
-    """Launch a keep and give what it says first."""
+async def offered(on: Platform, host_data: bytes, *, passing: int = 0) -> bytes:
+    """Launch a keep and give what it says first. The kernel passes on ``passing`` guest requests."""
     laid_out = image(on.description.cpu)
-    guest = await on.launch(MEMORY, laid_out.regions, laid_out.vmsa, policy=POLICY, host_data=host_data)
+    guest = await on.launch(
+        MEMORY,
+        laid_out.regions,
+        laid_out.vmsa,
+        policy=POLICY,
+        host_data=host_data,
+        guest_requests=passing,
+    )
     struct.pack_into("<32s32sQ", guest.window, HINTS, os.urandom(32), host_data, 2_500_000)
     for _ in range(4):
         assert (await guest.run()).kind is ExitKind.VMGEXIT
         code, info1, info2 = struct.unpack_from("<QQQ", guest.window, GHCB_EXIT)
         if code == IOIO:
             break
-        assert code == GUEST_REQUEST
+        assert (code, passing) == (GUEST_REQUEST, 0)
         struct.pack_into("<Q", guest.window, GHCB_INFO2, await guest.guest_request(info1, info2))
     operation, size = struct.unpack_from("<II", guest.window, CONTROL)
     assert operation == 1, f"refused with {struct.unpack_from('<I', guest.window, CONTROL + 0x10)}"
@@ -92,12 +99,13 @@ def judged(booted: BootedMachine, report: bytes, host_data: bytes, rules: Policy
 
 
 @EITHER
-def test_a_keep_offers_evidence_that_a_verifier_accepts(cpu: str) -> None:
+@pytest.mark.parametrize("passing", [0, 1], ids=["exits", "inside the kernel"])
+def test_a_keep_offers_evidence_that_a_verifier_accepts(cpu: str, passing: int) -> None:
     host_data = os.urandom(32)
 
     async def test() -> bytes:
         async with platform(cpu) as on:
-            return await offered(on, host_data)
+            return await offered(on, host_data, passing=passing)
 
     image(cpu)
     offer = run(test())

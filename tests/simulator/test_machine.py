@@ -17,7 +17,7 @@ from tests.machines import BootedMachine, machine
 from tests.simulator import tiny
 from tests.simulator.driving import EITHER, ONLY_KVM, POLICY, SOAK, guests_left, launched, platform, run
 from tests.simulator.tiny import MEMORY, PAGE, Region
-from wasmkeep.hardware import machine_calls, psp_sev
+from wasmkeep.hardware import ghcb, machine_calls, psp_sev
 from wasmkeep.hardware.calls import IoctlRefused
 from wasmkeep.hardware.connection import Connection, MachineGone, connect
 from wasmkeep.hardware.frames import encode_call
@@ -352,3 +352,54 @@ def test_a_machine_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(MachineGone) as refused:
         run(Platform.open(str(tmp_path / "no")))
     assert refused.value.exit_code == 69
+
+
+@EITHER
+def test_the_kernel_passes_on_as_many_guest_requests_as_it_was_told(cpu: str) -> None:
+    """What the window holds is no guest message, which the secure processor says; then it is the host's."""
+    asked = struct.pack("<QQQ", ghcb.EXIT_GUEST_REQUEST, WINDOW + 2 * PAGE, WINDOW + 3 * PAGE)
+
+    async def test(passing: int) -> bytes:
+        async with platform(cpu) as on:
+            regions = tiny.launch_regions(tiny.EXIT_FOREVER, cpu)
+            guest = await on.launch(
+                MEMORY,
+                regions,
+                tiny.vmsa(cpu),
+                policy=POLICY,
+                host_data=bytes(32),
+                guest_requests=passing,
+            )
+            async with guest:
+                place = slice(ghcb.SW_EXITCODE, ghcb.SW_EXITCODE + len(asked))
+                guest.window[place] = asked
+                assert (await guest.run()).kind is ExitKind.VMGEXIT
+                return bytes(guest.window[place])
+
+    assert run(test(0)) == asked
+    answered = struct.pack("<QQQ", ghcb.EXIT_GUEST_REQUEST, 0, SevStatus.INVALID_PARAM)
+    assert run(test(1)) == answered
+    # Asked again, the second address is the answer's status, which is that of no page.
+    assert run(test(2)) == struct.pack("<QQQ", ghcb.EXIT_GUEST_REQUEST, 0, SevStatus.INVALID_ADDRESS)
+
+
+@EITHER
+def test_a_refused_launch_finish_is_the_first_runs_error(cpu: str) -> None:
+    async def test() -> None:
+        async with platform(cpu) as on:
+            regions = tiny.launch_regions(tiny.EXIT_FOREVER, cpu)
+            guest = await on.launch(
+                MEMORY,
+                regions,
+                tiny.vmsa(cpu),
+                policy=POLICY,
+                host_data=bytes(32),
+                id_block=bytes(96),
+                id_auth=bytes(4096),
+            )
+            async with guest:
+                with pytest.raises(FirmwareError, match="SNP_LAUNCH_FINISH"):
+                    await guest.run()
+            await guests_left(on, 0)
+
+    run(test())

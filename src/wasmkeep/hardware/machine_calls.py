@@ -3,6 +3,9 @@
 A real host's kernel creates the VM, its memory and its vCPU, takes the initial registers into the VMSA, and
 passes guest requests to the firmware. The simulated machine is on the other side of a socket, so these
 steps are operations here; their payloads are the specification's structures wherever one exists.
+
+Linux passes SNP guest requests on inside KVM_RUN (``snp_handle_guest_req``, since 6.11). A host may have
+the same here, for a number of them; or see each as an exit and pass it on, or not, itself.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class MachineOperation(IntEnum):
     CREATE_GUEST = 0x0002  # scalar: bytes of memory → the window's descriptor
     SET_VMSA = 0x0003  # {address u64} → the vCPU's initial 4096-byte VMSA
     HOST_READ = 0x0004  # {gpa u64, address u64, size u64} → what a read of DRAM gives
+    PASS_GUEST_REQUESTS = 0x0005  # scalar: how many guest requests the kernel passes on without an exit
     FIRMWARE = 0x0100  # + firmware command id; segment 0 is its command buffer
 
 
@@ -109,6 +113,10 @@ def host_read(gpa: int, size: int) -> Call:
     return Call(
         "HOST_READ", File.MACHINE, MachineOperation.HOST_READ, (argument, bytes(size)), (Pointer(0, 8, 1),)
     )
+
+
+def pass_guest_requests(count: int) -> Call:
+    return Call("PASS_GUEST_REQUESTS", File.MACHINE, MachineOperation.PASS_GUEST_REQUESTS, scalar=count)
 
 
 def guest_request(request_gpa: int, response_gpa: int) -> Call:

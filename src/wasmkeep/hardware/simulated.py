@@ -12,7 +12,7 @@ import errno
 import functools
 import json
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +20,7 @@ from typing import Protocol
 
 from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
 from wasmkeep.hardware.calls import Call, IoctlRefused
-from wasmkeep.hardware.connection import Connection, MachineGone, connect
+from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
 from wasmkeep.hardware.frames import Frame, encode_call
 from wasmkeep.hardware.machine_calls import EXIT_PORT, ExitReason, RunState
 from wasmkeep.hardware.psp_sev import SnpPlatformStatus
@@ -29,8 +29,6 @@ from wasmkeep.hardware.shell import Shell, checked
 __all__ = ["Exit", "ExitKind", "Guest", "LaunchRegion", "MachineDescription", "MachineGone", "Platform"]
 
 _CHUNK = 1 << 20  # bytes of one SNP_LAUNCH_UPDATE
-# Seconds after a launch: by then that keep has started and waits for its tenant, and the machine is idle.
-_PREPARE_AFTER = 0.005
 _RUN = encode_call(machine_calls.run())
 
 
@@ -97,8 +95,8 @@ class Platform:
         self._path = path
         self._connection = connection
         self._spare: Shell | None = None
+        self._last: tuple[int, tuple[Frame, ...]] | None = None
         self._closing = False
-        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def open(cls, path: str) -> Platform:
@@ -136,7 +134,8 @@ class Platform:
 
     async def create_guest(self, memory: int) -> Guest:
         """An empty guest of `memory` bytes, to be launched step by step. Raises `IoctlRefused`."""
-        return await self._launch(memory, [])
+        shell = Shell(self._path, memory)
+        return Guest(shell.connection, await shell.window())
 
     async def launch(
         self,
@@ -150,45 +149,49 @@ class Platform:
         id_auth: bytes | None = None,
         auth_key: bool = False,
         vcek_disabled: bool = False,
+        guest_requests: int = 0,
     ) -> Guest:
-        """Create and launch a guest in one round trip: the same calls as the steps, sent ahead.
+        """Create and launch a guest: the same calls as the steps, sent ahead of their answers.
 
-        Raises `FirmwareError` or `IoctlRefused` of the first call that failed; nothing is left behind then.
+        What a launch has in common with the one before it was done by `begin_next`. Raises `FirmwareError` or
+        `IoctlRefused` of the first call that failed, leaving nothing behind; where that is LAUNCH_FINISH, the
+        guest's `run` raises it. The first `guest_requests` of the guest's messages to the secure processor
+        are passed on without an exit.
         """
         image = tuple((region.gpa, region.size, region.page_type, region.data) for region in regions)
+        beginning = (encode_call(kvm_sev.snp_launch_start(policy)), *_image_frames(image, vmsa))
         finish = kvm_sev.snp_launch_finish(
             host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
         )
-        start = encode_call(kvm_sev.snp_launch_start(policy))
-        return await self._launch(memory, [start, *_image_frames(image, vmsa), encode_call(finish)])
+        shell = await self._shell(memory, beginning)
+        self._last = (memory, beginning)
+        passing = machine_calls.pass_guest_requests(guest_requests)
+        try:
+            finished = shell.connection.submit([encode_call(passing), encode_call(finish)])
+        except BaseException:
+            shell.abandon()
+            raise
+        return Guest(shell.connection, await shell.window(), finished)
 
-    async def _launch(self, memory: int, frames: list[Frame]) -> Guest:
+    async def _shell(self, memory: int, beginning: tuple[Frame, ...]) -> Shell:
+        """The one made ahead, where it fits. One that does not gives its key slot back first."""
         shell, self._spare = self._spare, None
-        if shell is not None and (shell.memory != memory or shell.connection.closed):
-            shell.discard()
-            shell = None
-        shell = shell or Shell(self._path, memory)
-        try:
-            answers = shell.connection.submit(frames)
-        except BaseException:
-            shell.discard()
-            raise
-        window = await shell.window()
-        try:
-            for answer in answers:
-                checked(await answer)
-        except BaseException:
-            shell.connection.abandon()
-            window.close()
-            raise
-        self._loop.call_later(_PREPARE_AFTER, self._prepare, memory)
-        return Guest(shell.connection, window)
+        if shell is not None:
+            if shell.fits(memory, beginning):
+                return shell
+            await shell.discard()
+        return Shell(self._path, memory, beginning)
 
-    def _prepare(self, memory: int) -> None:
-        """Have a shell made for the next guest, which is likely to be as large."""
-        if self._spare is None and not self._closing and not self._connection.closed:
+    @property
+    def begun(self) -> int:
+        """Guests that `begin_next` began and nobody has yet: 0 or 1. `status` counts them."""
+        return int(self._spare is not None and self._spare.usable)
+
+    def begin_next(self) -> None:
+        """Begin a launch like the last one, up to what its tenant will say. For a moment of leisure."""
+        if self._spare is None and self._last and not self._closing and not self._connection.closed:
             with suppress(MachineGone):
-                self._spare = Shell(self._path, memory)
+                self._spare = Shell(self._path, *self._last)
 
     async def __aenter__(self) -> Platform:
         return self
@@ -199,17 +202,21 @@ class Platform:
     async def close(self) -> None:
         """Hang up. Guests have connections of their own and stay."""
         self._closing = True
-        if self._spare is not None:
-            self._spare.discard()
-            self._spare = None
+        shell, self._spare = self._spare, None
+        if shell is not None:
+            shell.abandon()
         await self._connection.close()
 
 
 class Guest:
     """One guest. It lives as long as its connection: closed, lost or killed, the machine destroys it."""
 
-    def __init__(self, connection: Connection, window: mmap.mmap) -> None:
+    def __init__(
+        self, connection: Connection, window: mmap.mmap, finished: Sequence[asyncio.Future[Answer]] = ()
+    ) -> None:
+        """`finished` are the answers to LAUNCH_FINISH and what goes with it, on their way."""
         self.window = memoryview(window)
+        self._finished = finished
         self._connection = connection
         self._mapping = window
         self._closing = False
@@ -248,9 +255,15 @@ class Guest:
         )
 
     async def run(self) -> Exit:
-        """Run until the guest exits. While it runs nothing else may be asked of it but `close`."""
+        """Run until the guest exits. While it runs nothing else may be asked of it but `close`.
+
+        The first run raises what LAUNCH_FINISH was refused for.
+        """
         try:
             (answer,) = self._connection.submit([_RUN])
+            for finished in self._finished:
+                checked(await finished)
+            self._finished = ()
             memory = checked(await answer)
         except MachineGone:
             if self._closing:

@@ -143,7 +143,7 @@ class _Api:
             "cpu": machine.cpu,
             "cpu_reason": machine.cpu_reason,
             "slots": machine.slots,
-            "slots_used": status.guest_count,
+            "slots_used": max(0, status.guest_count - self._host.platform.begun),
             "chip_id": machine.chip_id,
             "reported_tcb": f"{status.reported_tcb:016x}",
         }

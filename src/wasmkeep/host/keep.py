@@ -66,7 +66,9 @@ class Keep:
         self._channel: Channel | None = None
         self._attached = asyncio.Event()
         self._booted = False
-        self._guest_messages = 0
+        # Those that the kernel may pass on; it does so before this host sees any.
+        self._passing = 0 if tap.guest_messages else limits.guest_messages
+        self._guest_messages = self._passing
         self._empty_exchanges = 0
         self._guest: Guest | None = None
         self._task: asyncio.Task[None] | None = None
@@ -144,7 +146,7 @@ class Keep:
     async def _launch(self) -> Guest:
         order = self._tap.launch(self.identifier, self._order)
         with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
-            self._guest = guest = await launch(self._platform, order)
+            self._guest = guest = await launch(self._platform, order, self._passing)
         write_hints(guest.window, order.nonce, order.tenant_key_digest, order.tsc_khz)
         return guest
 
@@ -187,9 +189,11 @@ class Keep:
         answer_guest_message(guest.window, exitinfo2)
 
     async def _exchange(self, guest: Guest, exchange: Exchange) -> None:
-        self._booted = True
         channel = await self._joined()
         await self._send(channel, exchange.message)
+        if not self._booted:
+            self._booted = True
+            self._platform.begin_next()  # while the tenant judges the evidence
         answer = self._inbox.take()
         if answer is None:
             answer = await self._await_message(exchange)

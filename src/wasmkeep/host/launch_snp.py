@@ -16,8 +16,11 @@ DEFAULT_GUEST_POLICY = 0x3_0000
 """SMT allowed (bit 16), reserved one (bit 17); no debug, no migration agent, any firmware ABI."""
 
 
-async def launch(platform: Platform, order: LaunchOrder) -> Guest:
-    """Everything up to, and not including, the first run. Raises what the machine raises."""
+async def launch(platform: Platform, order: LaunchOrder, guest_requests: int) -> Guest:
+    """Everything up to, and not including, the first run. Raises what the machine raises.
+
+    The guest's first ``guest_requests`` to the secure processor go there without an exit.
+    """
     return await platform.launch(
         order.memory,
         order.regions,
@@ -26,4 +29,5 @@ async def launch(platform: Platform, order: LaunchOrder) -> Guest:
         host_data=order.host_data,
         id_block=order.id_block,
         id_auth=order.id_auth,
+        guest_requests=guest_requests,
     )

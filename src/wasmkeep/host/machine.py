@@ -95,6 +95,20 @@ class Platform(Protocol):
         host_data: bytes,
         id_block: bytes | None = None,
         id_auth: bytes | None = None,
+        guest_requests: int = 0,
     ) -> Guest:
-        """A guest of ``memory`` bytes, launched as far as it can be without running."""
+        """A guest of ``memory`` bytes, launched as far as it can be without running.
+
+        Its first ``guest_requests`` to the secure processor are passed on without an exit.
+        What LAUNCH_FINISH is refused for may be raised by the guest's first ``run``.
+        """
+        ...
+
+    @property
+    def begun(self) -> int:
+        """How many guests `begin_next` began that no tenant has yet; ``status`` counts them."""
+        ...
+
+    def begin_next(self) -> None:
+        """Begin, without waiting, a launch like the last one, up to what its tenant will say."""
         ...

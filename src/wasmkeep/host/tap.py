@@ -40,6 +40,11 @@ class LaunchOrder:
 class Tap(Protocol):
     """What can be seen and altered on its way. ``keep`` is a keep's id, ``window`` the shared window."""
 
+    @property
+    def guest_messages(self) -> bool:
+        """Whether ``guest_message`` is called: else the kernel passes them on without an exit."""
+        ...
+
     def launch(self, keep: str, order: LaunchOrder) -> LaunchOrder:
         """Before the launch; returns what is launched."""
         ...
@@ -72,6 +77,8 @@ class Tap(Protocol):
 
 class PassThrough:
     """Alters nothing and keeps nothing."""
+
+    guest_messages = False
 
     def launch(self, keep: str, order: LaunchOrder) -> LaunchOrder:  # noqa: ARG002
         return order

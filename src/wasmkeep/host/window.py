@@ -1,7 +1,7 @@
 """The shared window, as the host reads and writes it: bytes in, what the keep asks for out. No I/O.
 
-Layout and fields: ``docs/host-interface.md``; the GHCB page: "SEV-ES Guest-Hypervisor Communication Block
-Standardization" (AMD 56421), section 2.6. All integers are little-endian. A keep may be hostile to its host
+Layout and fields: ``docs/host-interface.md``; the window begins with the GHCB page. All integers are
+little-endian. A keep may be hostile to its host
 too, so each field is read once, checked, and anything the interface does not have ends the keep.
 """
 
@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
+from wasmkeep.hardware import ghcb
 from wasmkeep.host.endings import EndKeep, misbehaved
 
 __all__ = [
@@ -39,14 +40,6 @@ DATA_SIZE = WINDOW_SIZE - DATA
 
 FOREVER = 2**64 - 1
 
-# GHCB page, AMD 56421 table 3. Bit n of the valid bitmap stands for the quadword at 8n.
-_RAX = 0x1F8
-_EXITCODE, _EXITINFO1, _EXITINFO2 = 0x390, 0x398, 0x3A0
-_BITMAP, _BITMAP_SIZE = 0x3F0, 16
-_PROTOCOL_VERSION, _USAGE = 0xFFA, 0xFFC
-
-_IOIO = 0x7B
-_GUEST_REQUEST = 0x8000_0011
 # Port 0x10 (bits 31:16), a 64-bit address (bit 9), 8 bits (bit 4), OUT (bit 0 clear).
 _OUT_PORT_10 = 0x0010_0210
 
@@ -104,20 +97,20 @@ KeepExit = Exchange | Last | Refusal | GuestMessage
 
 def read_exit(window: memoryview) -> KeepExit:
     """What the keep asked for by this exit. Raises ``EndKeep`` for anything the interface does not have."""
-    ghcb = bytes(window[:PAGE])
-    version, usage = struct.unpack_from("<HI", ghcb, _PROTOCOL_VERSION)
+    page = bytes(window[:PAGE])
+    version, usage = struct.unpack_from("<HI", page, ghcb.PROTOCOL_VERSION)
     if version != 2 or usage != 0:
         raise EndKeep(misbehaved(f"GHCB protocol {version}, usage {usage}"))
-    code, info1, info2 = struct.unpack_from("<QQQ", ghcb, _EXITCODE)
-    if code == _GUEST_REQUEST:
+    code, info1, info2 = struct.unpack_from("<QQQ", page, ghcb.SW_EXITCODE)
+    if code == ghcb.EXIT_GUEST_REQUEST:
         message = GuestMessage()
-        _require_valid(ghcb, _EXITCODE, _EXITINFO1, _EXITINFO2)
+        _require_valid(page, ghcb.SW_EXITCODE, ghcb.SW_EXITINFO1, ghcb.SW_EXITINFO2)
         if (info1, info2) != (message.request_gpa, message.response_gpa):
             raise EndKeep(misbehaved(f"guest message at {info1:#x}, {info2:#x}"))
         return message
-    if code != _IOIO:
+    if code != ghcb.EXIT_IOIO:
         raise EndKeep(misbehaved(f"exit code {code:#x}"))
-    _require_valid(ghcb, _EXITCODE, _EXITINFO1, _EXITINFO2, _RAX)
+    _require_valid(page, ghcb.SW_EXITCODE, ghcb.SW_EXITINFO1, ghcb.SW_EXITINFO2, ghcb.RAX)
     if info1 != _OUT_PORT_10 or info2 != 0:
         raise EndKeep(misbehaved(f"port access {info1:#x}, {info2:#x}"))
     return _read_control(window)
@@ -139,9 +132,9 @@ def _read_control(window: memoryview) -> KeepExit:
     raise EndKeep(misbehaved(f"operation {operation}"))
 
 
-def _require_valid(ghcb: bytes, *fields: int) -> None:
+def _require_valid(page: bytes, *fields: int) -> None:
     expected = sum(1 << (field // 8) for field in fields)
-    valid = int.from_bytes(ghcb[_BITMAP : _BITMAP + _BITMAP_SIZE], "little")
+    valid = int.from_bytes(page[ghcb.VALID_BITMAP : ghcb.VALID_BITMAP + ghcb.VALID_BITMAP_SIZE], "little")
     if valid != expected:
         raise EndKeep(misbehaved(f"GHCB valid bitmap {valid:#x}"))
 
@@ -162,7 +155,7 @@ def answer_guest_message(window: memoryview, exitinfo2: int) -> None:
 
 def _answer(window: memoryview, exitinfo2: int) -> None:
     # SW_EXITINFO1 0: done, no exception to raise (AMD 56421, section 4.1).
-    struct.pack_into("<QQ", window, _EXITINFO1, 0, exitinfo2)
+    struct.pack_into("<QQ", window, ghcb.SW_EXITINFO1, 0, exitinfo2)
 
 
 def write_hints(window: memoryview, nonce: bytes, tenant_key_digest: bytes, tsc_khz: int) -> None:

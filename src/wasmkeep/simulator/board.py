@@ -34,7 +34,6 @@ from wasmkeep.simulator.guest import POLICY_DEBUG
 from wasmkeep.simulator.secure_processor import SecureProcessor
 from wasmkeep.simulator.sev_device import sev_ioctl
 from wasmkeep.simulator.sev_vm import SnpVirtualMachine
-from wasmkeep.simulator.status import Refused
 from wasmkeep.simulator.user_memory import UserMemory
 
 MIN_MEMORY = 4 << 20
@@ -101,6 +100,8 @@ class HostConnection:
         elif number == MachineOperation.HOST_READ:
             gpa, address, size = _READ_ARGUMENT.unpack(memory.read(argument, _READ_ARGUMENT.size))
             memory.write(address, self._host_read(gpa, size))
+        elif number == MachineOperation.PASS_GUEST_REQUESTS:
+            self.machine.pass_guest_requests(argument)
         elif number == _GUEST_REQUEST:
             return self._guest_request(memory.structure(GuestRequestBuffer, argument)), None
         elif number >= MachineOperation.FIRMWARE:
@@ -120,12 +121,7 @@ class HostConnection:
     def _guest_request(self, buffer: GuestRequestBuffer) -> int:
         if buffer.gctx_paddr:
             return SevStatus.INVALID_GUEST
-        machine = self.machine
-        try:
-            self._board.processor.guest_request(machine.guest, buffer.req_paddr, buffer.res_paddr)
-        except Refused as refusal:
-            return refusal.status
-        return SevStatus.SUCCESS
+        return self.machine.guest_request(buffer.req_paddr, buffer.res_paddr)
 
     def _host_read(self, gpa: int, size: int) -> bytes:
         """What anybody but the guest reads from DRAM: ciphertext, and the window as it is."""

@@ -45,6 +45,10 @@ class Watcher:
         """Interrupt once when something happens, or has happened already."""
         self._epoll.modify(descriptor, _ARMED)
 
+    def disarm(self, descriptor: int) -> None:
+        """Let things happen: nothing runs that they could interrupt."""
+        self._epoll.modify(descriptor, select.EPOLLONESHOT)
+
     def remove(self, descriptor: int) -> None:
         self._epoll.unregister(descriptor)
         del self._connections[descriptor]
@@ -145,6 +149,7 @@ class Connection:
                 if self._pending():
                     return Reply(-errno.EINTR)
         finally:
+            self._watcher.disarm(self._socket.fileno())
             with self._interrupting:
                 self._running = None
 

@@ -6,7 +6,9 @@ The kernel's own checks (EINVAL, EPERM) come first, then the firmware's (EIO wit
 from __future__ import annotations
 
 import errno
+import struct
 
+from wasmkeep.hardware import ghcb
 from wasmkeep.hardware.kvm_sev import (
     GHCB_VERSION,
     ID_AUTH_SIZE,
@@ -21,7 +23,7 @@ from wasmkeep.hardware.kvm_sev import (
     SevCmdId,
     SnpPageType,
 )
-from wasmkeep.hardware.machine_calls import VMSA_SIZE, ExitReason, RunState
+from wasmkeep.hardware.machine_calls import VMSA_SIZE, WINDOW_GPA, ExitReason, RunState
 from wasmkeep.hardware.sev_status import SevStatus
 from wasmkeep.simulator.cpu import GuestCpu, ended
 from wasmkeep.simulator.secure_processor import SecureProcessor
@@ -31,6 +33,7 @@ from wasmkeep.simulator.user_memory import UserMemory
 from wasmkeep.simulator.vmsa import InvalidVmsa
 
 _FIRST_SNP_COMMAND = 100
+_GHCB_EXIT = struct.Struct("<QQQ")  # SW_EXITCODE, SW_EXITINFO1, SW_EXITINFO2
 _BY_IOCTL = frozenset(SnpPageType) - {SnpPageType.VMSA}
 MAX_LAUNCH_UPDATE = 1 << 30  # bytes of one call
 _SOURCED = frozenset((SnpPageType.NORMAL, SnpPageType.UNMEASURED, SnpPageType.CPUID))
@@ -51,6 +54,7 @@ class SnpVirtualMachine:
         self._vmsa: bytes | None = None
         self._vmsa_measured = False
         self._unrunnable = False
+        self._passing = 0
 
     @property
     def running(self) -> bool:
@@ -166,9 +170,38 @@ class SnpVirtualMachine:
         except InvalidVmsa:
             self._unrunnable = True
 
+    def pass_guest_requests(self, count: int) -> None:
+        """The next `count` guest requests do not end a run: the kernel passes them on by itself."""
+        self._passing = count
+
+    def guest_request(self, request_gpa: int, response_gpa: int) -> int:
+        """SNP_GUEST_REQUEST: the firmware's status."""
+        try:
+            self._processor.guest_request(self.guest, request_gpa, response_gpa)
+        except Refused as refusal:
+            return refusal.status
+        return SevStatus.SUCCESS
+
     def run(self) -> RunState:
         """Until the guest exits; a state that VMRUN refuses is KVM_EXIT_FAIL_ENTRY. Raises `Interrupted`."""
-        return ended(ExitReason.FAIL_ENTRY) if self._unrunnable else self.cpu.run()
+        if self._unrunnable:
+            return ended(ExitReason.FAIL_ENTRY)
+        while True:
+            state = self.cpu.run()
+            if not self._passing or state.exit_reason != ExitReason.IO or not self._pass_on():
+                return state
+
+    def _pass_on(self) -> bool:
+        """Answer the guest request that the GHCB page holds. False where it holds none."""
+        page = self.cpu.read(WINDOW_GPA, PAGE)
+        code, request_gpa, response_gpa = _GHCB_EXIT.unpack_from(page, ghcb.SW_EXITCODE)
+        if code != ghcb.EXIT_GUEST_REQUEST:
+            return False
+        self._passing -= 1
+        status = self.guest_request(request_gpa, response_gpa)
+        # EXITINFO1 0: done, no exception to raise; EXITINFO2: the firmware's status (AMD 56421, 4.1.7).
+        self.cpu.write(WINDOW_GPA + ghcb.SW_EXITINFO1, struct.pack("<QQ", 0, status))
+        return True
 
     def destroy(self) -> None:
         """Stop the CPU first: the slot is free only when nothing of the guest runs."""

@@ -75,6 +75,7 @@ class Appraiser:
         self._policy = policy
         self._source = source
         self._state = state if state is not None else TenantState()
+        self._newest_crls = self._state.newest_crls()
         self._clock = clock
         self._chains = chains
         self._reference_values = reference_values(policy, memory)
@@ -102,7 +103,7 @@ class Appraiser:
             binding=session.report_data,
             reference_values=self._reference_values,
             host_data=session.tenant_key_digest,
-            crl_not_older_than=self._state.newest_crls(),
+            crl_not_older_than=self._newest_crls,
             memory=self._chains,
         )
         if result.reference is None:
@@ -114,8 +115,7 @@ class Appraiser:
                 meaning="nothing was sent",
                 remedy="remove any_measurement from the policy",
             )
-        if result.snp.revocation.issued is not None:
-            self._state.saw_crl(format_pin(result.root_spki), result.snp.revocation.issued)
+        self._remember(format_pin(result.root_spki), result.snp.revocation.issued)
         return Appraisal(
             result=result,
             offer=offer,
@@ -123,6 +123,11 @@ class Appraiser:
             image_size=self._image_sizes.get(result.launch_digest, 0),
             elapsed_ns=time.monotonic_ns() - began,
         )
+
+    def _remember(self, root: str, issued: datetime | None) -> None:
+        newest = self._newest_crls.get(root)
+        if issued is not None and (newest is None or newest < issued):
+            self._state.saw_crl(root, issued)
 
     async def _endorsements(self, claimed: snp_report.Report, product_hint: str) -> Endorsements:
         return await collect(self._source, _vcek_of(claimed, product_hint))

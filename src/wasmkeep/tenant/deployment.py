@@ -18,8 +18,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -133,9 +135,10 @@ class Deployment:
                 conversation = Conversation(
                     channel, session, prepared, emit=self._emit, stdin=stdin, stdout=stdout, stderr=stderr
                 )
-                ended = await conversation.hold(session.accept(appraisal.result, shipment))
+                delivery = _Delivery(session, appraisal, shipment)
+                ended = await conversation.hold(iter(delivery))
             session.close()
-            return self._finish(session, appraisal, shipment, conversation, ended, began)
+            return self._finish(session, delivery.evidence, shipment, conversation, ended, began)
 
     async def _choose(self, client: HostClient) -> str:
         offered = {tee.kind: tee for tee in await client.platform()}
@@ -194,15 +197,13 @@ class Deployment:
     def _finish(
         self,
         session: TenantSession,
-        appraisal: Appraisal,
+        evidence: bytes,
         shipment: Shipment,
         conversation: Conversation,
         ended: Ended,
         began: int,
     ) -> Outcome:
-        bundle = receipts.encode(
-            session=session, appraisal=appraisal, launch=conversation.launch, receipt=ended.encoded
-        )
+        bundle = receipts.encode(evidence=evidence, launch=conversation.launch, receipt=ended.encoded)
         disclosures = receipts.encode_disclosures(session.session_id, shipment.salts)
         outcome = ended.receipt.outcome
         exit_code = outcome.code if isinstance(outcome, Exited) else None
@@ -221,6 +222,23 @@ class Deployment:
             )
         )
         return Outcome(exit_code, trap, bundle, disclosures)
+
+
+class _Delivery:
+    """The messages of a delivery. While the keep takes the last one in, the receipt's evidence is made."""
+
+    def __init__(self, session: TenantSession, appraisal: Appraisal, shipment: Shipment) -> None:
+        self._session = session
+        self._appraisal = appraisal
+        self._shipment = shipment
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._session.accept(self._appraisal.result, self._shipment)
+        _ = self.evidence
+
+    @cached_property
+    def evidence(self) -> bytes:
+        return receipts.collect(self._session, self._appraisal)
 
 
 def deploy(request: DeploymentRequest, *, stdin: bytes = b"", on_event: Watcher = events.ignore) -> Outcome:

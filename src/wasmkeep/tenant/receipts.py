@@ -131,8 +131,8 @@ class VerifiedReceipt:
         return _moment(self.receipt.launch.started_ns)
 
 
-def encode(*, session: TenantSession, appraisal: Appraisal, launch: bytes, receipt: bytes) -> bytes:
-    """The receipt file of a session that ended."""
+def collect(session: TenantSession, appraisal: Appraisal) -> bytes:
+    """What a receipt file holds of a session once delivery has begun: the evidence, and what binds it."""
     offer = appraisal.offer
     bound = Binding(
         session.tee,
@@ -142,8 +142,12 @@ def encode(*, session: TenantSession, appraisal: Appraisal, launch: bytes, recei
         offer.receipt_key,
         session.hpke_message_digest,
     )
-    collection = cmw.encode(cmw.EvidenceCollection(appraisal.evidence, bound.encode()))
-    return _to_json({"evidence": collection, "launch": launch, "receipt": receipt})
+    return cmw.encode(cmw.EvidenceCollection(appraisal.evidence, bound.encode()))
+
+
+def encode(*, evidence: bytes, launch: bytes, receipt: bytes) -> bytes:
+    """The receipt file of a session that ended; ``evidence`` as `collect` gave it."""
+    return _to_json({"evidence": evidence, "launch": launch, "receipt": receipt})
 
 
 def decode(data: bytes) -> ReceiptFile:
