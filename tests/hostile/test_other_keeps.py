@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from tests.hostile.lying_host import (
     Attempt,
@@ -33,7 +33,7 @@ from wasmkeep.image import MachineKind, read_image
 from wasmkeep.simulator.products import PRODUCTS
 from wasmkeep.simulator.roots import load_or_create
 from wasmkeep.tenant import appraisal
-from wasmkeep.tenant.client import HostClient, KeepCreated
+from wasmkeep.tenant.client import HostClient, KeepCreated, KeepRequest
 from wasmkeep.tenant.state import TenantState
 
 DEBUG = 1 << 19
@@ -211,14 +211,14 @@ def test_a_replayed_launch_opens_nothing_and_repeats_no_record() -> None:
     async def replay_to_the_keep_alone() -> list[bytes]:
         """Without any tenant: the host itself connects, and plays the tenant's recorded part."""
         async with lying_host(liar) as running, HostClient(running.url, running.token) as client:
-            keep = await client.create_keep(
+            again = KeepRequest(
                 tee="snp",
                 image="wasmkeep 0.1.0",
                 memory=order.memory,
                 nonce=order.nonce,
                 tenant_key_digest=order.tenant_key_digest,
             )
-            async with client.session(keep) as channel:
+            async with client.session(again) as (_, channel):
                 await channel.receive()
                 for message in recorder.from_tenant:
                     await channel.send(message)
@@ -507,12 +507,12 @@ def test_a_report_that_names_no_certificate_is_refused_evidence(
 
 def test_a_hint_of_no_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report of version 2 does not say what it is from; the host's word for it is checked."""
-    create = HostClient.create_keep
+    created = HostClient._created
 
-    async def elsewhere(self: HostClient, **wanted: Any) -> KeepCreated:  # Any: as `create_keep` takes them
-        return replace(await create(self, **wanted), product="../x")
+    def elsewhere(self: HostClient, connection: ClientConnection) -> KeepCreated:
+        return replace(created(self, connection), product="../x")
 
-    monkeypatch.setattr(HostClient, "create_keep", elsewhere)
+    monkeypatch.setattr(HostClient, "_created", elsewhere)
     liar = Liar()
     result = deploy_to_liar(liar, on=machine("--report-version", "2"))
     refused(result, liar, "snp.product")

@@ -10,6 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+from websockets.http11 import Request, Response
 
 from wasmkeep.endorsements import Crl, Product
 from wasmkeep.errors import (
@@ -23,10 +26,11 @@ from wasmkeep.errors import (
 from wasmkeep.tenant import client as client_module
 from wasmkeep.tenant import http as http_module
 from wasmkeep.tenant.address import HostAddress
-from wasmkeep.tenant.client import HostClient, KeepCreated, printable
+from wasmkeep.tenant.client import HostClient, KeepCreated, KeepRequest
 
 TOKEN = "wk_a-secret-of-the-tenants"
 PLATFORM = b'{"tees": []}'
+WANTED = KeepRequest(tee="snp", image="i", memory=1, nonce=bytes(32), tenant_key_digest=bytes(32))
 
 
 def answer(body: bytes, status: str = "200 OK", *, length: int | None = None) -> bytes:
@@ -245,7 +249,7 @@ def test_a_host_does_not_send_a_tenant_elsewhere(status: str) -> None:
                 with pytest.raises(WasmkeepError):
                     await host.platform()
                 with pytest.raises(HostUnreachable):
-                    async with host.session(KeepCreated("abc", "snp", "snp", "genoa")):
+                    async with host.session(WANTED):
                         pass
         return heard
 
@@ -319,31 +323,95 @@ def test_an_endorsement_is_fetched_once_and_checked() -> None:
     asyncio.run(whole())
 
 
-@pytest.mark.parametrize("identifier", ["../../etc", "a/b", "a?b", "a b", "", "é"])
-def test_a_keep_with_a_strange_name_is_refused(identifier: str) -> None:
-    body = json.dumps({"id": identifier, "tee": "snp", "image": {"kind": "snp"}, "product": "genoa"}).encode()
+KEEP = {"id": "ab12", "tee": "snp", "image": {"kind": "snp"}, "product": "genoa"}
 
-    async def whole() -> None:
-        async with server(answer(body, "201 Created")) as (url, _), HostClient(url, TOKEN) as host:
-            await host.create_keep(
-                tee="snp", image="i", memory=1, nonce=bytes(32), tenant_key_digest=bytes(32)
-            )
 
+@asynccontextmanager
+async def opening(said: str | None) -> AsyncIterator[str]:
+    """Opens every WebSocket, with this header about the keep, and says nothing more."""
+
+    def header(_: ServerConnection, __: Request, response: Response) -> Response:
+        if said is not None:
+            response.headers["Wasmkeep-Keep"] = said
+        return response
+
+    async def serve(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    async with serve_websockets(serve, "127.0.0.1", 0, process_response=header) as listener:
+        yield f"http://127.0.0.1:{next(iter(listener.sockets)).getsockname()[1]}"
+
+
+def session_with(said: str | None) -> KeepCreated:
+    async def whole() -> KeepCreated:
+        async with opening(said) as url, HostClient(url, TOKEN) as host, host.session(WANTED) as (keep, _):
+            return keep
+
+    return asyncio.run(whole())
+
+
+def test_what_a_host_says_of_its_keep() -> None:
+    assert session_with(json.dumps(KEEP)) == KeepCreated("ab12", "snp", "snp", "genoa")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "",
+        "[]",
+        "{",
+        *(json.dumps({**KEEP, "id": name}) for name in ("../../etc", "a/b", "a?b", "a b", "", "\u00e9", 7)),
+        *(json.dumps({name: value for name, value in KEEP.items() if name != gone}) for gone in KEEP),
+        json.dumps({**KEEP, "image": "snp"}),
+        json.dumps({**KEEP, "product": "x" * 201}),
+    ],
+)
+def test_a_host_that_says_something_else_of_its_keep_is_refused(said: str | None) -> None:
     with pytest.raises(HostUnreachable):
-        asyncio.run(whole())
+        session_with(said)
 
 
 @pytest.mark.parametrize("reply", [answer(b"no"), answer(b"no", "403 Forbidden"), b"\0\0", b""])
 def test_a_session_that_is_no_websocket(reply: bytes) -> None:
     async def whole() -> None:
-        keep = KeepCreated("abc", "snp", "snp", "genoa")
-        async with server(reply) as (url, _), HostClient(url, TOKEN) as host, host.session(keep):
+        async with server(reply) as (url, _), HostClient(url, TOKEN) as host, host.session(WANTED):
             pass
 
     with pytest.raises(HostUnreachable):
         asyncio.run(whole())
 
 
-def test_a_hosts_words_are_escaped_and_cut() -> None:
-    assert printable("a\x1b[0m\n\u202e") == "a\\x1b[0m\\n\\u202e"
-    assert len(printable("x" * 10_000)) == 200
+def test_a_refused_keep_says_why() -> None:
+    error = {"error": {"code": "keeps", "message": "the host has as many keeps as it can", "found": "256"}}
+
+    async def whole() -> None:
+        reply = answer(json.dumps(error).encode(), "503 Service Unavailable")
+        async with server(reply) as (url, _), HostClient(url, TOKEN) as host, host.session(WANTED):
+            pass
+
+    with pytest.raises(HostRefused) as refused:
+        asyncio.run(whole())
+    assert refused.value.check == "host.keeps"
+    assert "found 256" in str(refused.value.found)
+
+
+def test_the_request_for_a_keep_and_the_token_are_headers() -> None:
+    async def whole() -> bytes:
+        async with server(answer(b"no")) as (url, heard), HostClient(url, TOKEN) as host:
+            with pytest.raises(HostUnreachable):
+                async with host.session(WANTED):
+                    pass
+        return heard[0]
+
+    lines = asyncio.run(whole()).decode().split("\r\n")
+    assert lines[0] == "GET /v1/session HTTP/1.1"
+    (said,) = (line.partition(": ")[2] for line in lines if line.startswith("Wasmkeep-Keep: "))
+    assert json.loads(said) == {
+        "tee": "snp",
+        "image": "i",
+        "memory": 1,
+        "nonce": "00" * 32,
+        "tenant_key_digest": "00" * 32,
+    }
+    assert lines.count(f"Authorization: Bearer {TOKEN}") == 1

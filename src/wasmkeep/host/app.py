@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -20,14 +21,14 @@ from wasmkeep import __version__
 from wasmkeep.endorsements import CertChain, Crl, Document, Product, Source, Vcek
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.host import openapi
-from wasmkeep.host.endings import STOPPED
+from wasmkeep.host.endings import STOPPED, TENANT_LEFT
 from wasmkeep.host.gate import Gate, owner_in
 from wasmkeep.host.images import Images
 from wasmkeep.host.keeps import EndedKeep, Keeps, LivingKeep
 from wasmkeep.host.machine import Platform, PlatformStatus
 from wasmkeep.host.replies import Refused, json_response
-from wasmkeep.host.requests import KeepRequest, parse_keep_request, read_body
-from wasmkeep.host.session import serve_session
+from wasmkeep.host.requests import KEEP_HEADER, KeepRequest, parse_keep_request, read_body, read_keep_header
+from wasmkeep.host.session import join, serve_session
 from wasmkeep.host.settings import Limits
 from wasmkeep.host.tap import LaunchOrder
 from wasmkeep.host.tokens import Tokens
@@ -91,6 +92,7 @@ def routes(host: Host) -> list[BaseRoute]:
         Route("/v1/keeps/{keep}", api.show_keep, methods=["GET"]),
         Route("/v1/keeps/{keep}", api.stop_keep, methods=["DELETE"]),
         WebSocketRoute("/v1/keeps/{keep}/session", api.session),
+        WebSocketRoute("/v1/session", api.new_session),
         Route("/vcek/v1/{product}/cert_chain", api.cert_chain, methods=["GET"]),
         Route("/vcek/v1/{product}/crl", api.crl, methods=["GET"]),
         Route("/vcek/v1/{product}/{hwid}", api.vcek, methods=["GET"]),
@@ -164,8 +166,27 @@ class _Api:
         )
 
     async def create_keep(self, request: Request) -> Response:
+        body = await read_body(request, self._host.limits)
+        _, created = await self._create(parse_keep_request(body), owner_in(request.scope))
+        return json_response(created, 201)
+
+    async def new_session(self, socket: WebSocket) -> None:
+        """A keep and its session in one request: both ends' first words travel in a header."""
+        try:
+            wanted = parse_keep_request(read_keep_header(socket.headers.getlist(KEEP_HEADER)))
+            living, created = await self._create(wanted, owner_in(socket.scope))
+        except Refused as refused:
+            await _deny(socket, refused)
+            return
+        said = json.dumps(created, separators=(",", ":")).encode()
+        try:
+            await join(living, socket, headers=[(KEEP_HEADER.encode(), said)])
+        finally:
+            living.keep.end(TENANT_LEFT)  # also where the tenant left before it was answered
+
+    async def _create(self, wanted: KeepRequest, owner: str) -> tuple[LivingKeep, dict[str, object]]:
+        """A keep that is being launched, and what its tenant is told of it. Raises ``Refused``."""
         host = self._host
-        wanted = parse_keep_request(await read_body(request, host.limits))
         if wanted.tee != "snp":
             raise Refused(422, "tee", "the host has no such TEE", found=wanted.tee, required="snp")
         if wanted.image not in host.images.names:
@@ -177,20 +198,16 @@ class _Api:
                 required=", ".join(host.images.names),
             )
         # Limits first: laying out an image for another size of memory is work.
-        owner = owner_in(request.scope)
         host.keeps.check_limits(wanted.memory, owner)
         status = await self._status(max_age=_STATUS_SECONDS)
         living = self._start(wanted, owner)
         machine = host.platform.description
-        return json_response(
-            {
-                **_described(living),
-                "product": machine.product,
-                "chip_id": machine.chip_id,
-                "reported_tcb": f"{status.reported_tcb:016x}",
-            },
-            201,
-        )
+        return living, {
+            **_described(living),
+            "product": machine.product,
+            "chip_id": machine.chip_id,
+            "reported_tcb": f"{status.reported_tcb:016x}",
+        }
 
     def _start(self, wanted: KeepRequest, owner: str) -> LivingKeep:
         image = self._host.images.prepare(wanted.memory)
@@ -229,8 +246,7 @@ class _Api:
         try:
             await serve_session(self._host.keeps, socket, socket.path_params["keep"], owner_in(socket.scope))
         except Refused as refused:
-            await socket.receive()
-            await socket.send_denial_response(refused.response())
+            await _deny(socket, refused)
 
     async def cert_chain(self, request: Request) -> Response:
         return await self._endorsement(
@@ -272,6 +288,11 @@ class _Api:
             raise Refused(503, "machine", "the machine does not answer") from None
         self._status_known = (status, time.monotonic())
         return status
+
+
+async def _deny(socket: WebSocket, refused: Refused) -> None:
+    await socket.receive()
+    await socket.send_denial_response(refused.response())
 
 
 def _described(found: LivingKeep | EndedKeep) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wasmkeep import __version__
+from wasmkeep.host.requests import KEEP_HEADER
 
 __all__ = ["OPERATIONS", "Operation", "document"]
 
@@ -114,13 +115,17 @@ SCHEMAS: dict[str, Schema] = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. ``answers`` maps a status to the schema (or media type) of its body."""
+    """One method of one path. ``answers`` maps a status to the schema (or media type) of its body.
+
+    ``headers`` are the schemas of the header Wasmkeep-Keep in the request and in the answer.
+    """
 
     method: str
     path: str
     summary: str
     answers: dict[int, str]
     request: str | None = None
+    headers: tuple[str, str] | None = None
     query: tuple[str, ...] = ()
     open: bool = False
     note: str = field(default="")
@@ -164,6 +169,14 @@ OPERATIONS = (
         "The channel to a keep",
         {101: "", 404: "Error", 409: "Error"},
         note=_SESSION_NOTE,
+    ),
+    Operation(
+        "get",
+        "/v1/session",
+        "Launch a keep and open the channel to it",
+        {101: "", 400: "Error", 422: "Error", 429: "Error", 503: "Error"},
+        headers=("KeepRequest", "KeepCreated"),
+        note="What POST /v1/keeps and the keep's session are, in one request. " + _SESSION_NOTE,
     ),
     Operation(
         "get",
@@ -219,19 +232,22 @@ def _render(operation: Operation) -> dict[str, object]:
     answers.setdefault(431, "Error")
     if not operation.open:
         answers.setdefault(401, "Error")
+    responses = {str(status): _answer(status, answers[status]) for status in sorted(answers)}
+    if operation.headers is not None:
+        created = {"required": True, "content": _json_of(operation.headers[1])}
+        responses["101"]["headers"] = {KEEP_HEADER: created}
     rendered: dict[str, object] = {
         "operationId": operation.method + "".join(part.title() for part in _words(operation.path)),
         "summary": operation.summary,
         "parameters": _parameters(operation),
-        "responses": {str(status): _answer(status, answers[status]) for status in sorted(answers)},
+        "responses": responses,
     }
     if operation.note:
         rendered["description"] = operation.note
     if operation.open:
         rendered["security"] = []
     if operation.request is not None:
-        content = {"application/json": {"schema": _ref(operation.request)}}
-        rendered["requestBody"] = {"required": True, "content": content}
+        rendered["requestBody"] = {"required": True, "content": _json_of(operation.request)}
     return rendered
 
 
@@ -247,7 +263,14 @@ def _parameters(operation: Operation) -> list[dict[str, object]]:
     for name in operation.query:
         level: Schema = {"type": "integer", "minimum": 0, "maximum": 255}
         found.append({"name": name, "in": "query", "required": name != "fmcSPL", "schema": level})
+    if operation.headers is not None:
+        content = _json_of(operation.headers[0])
+        found.append({"name": KEEP_HEADER, "in": "header", "required": True, "content": content})
     return found
+
+
+def _json_of(schema: str) -> dict[str, object]:
+    return {"application/json": {"schema": _ref(schema)}}
 
 
 _DESCRIPTIONS = {
@@ -275,7 +298,7 @@ _DESCRIPTIONS = {
 def _answer(status: int, body: str) -> dict[str, object]:
     answer: dict[str, object] = {"description": _DESCRIPTIONS[status]}
     if body in SCHEMAS:
-        answer["content"] = {"application/json": {"schema": _ref(body)}}
+        answer["content"] = _json_of(body)
     elif body:
         answer["content"] = {body: {"schema": {} if body == "application/json" else {"type": "string"}}}
     return answer

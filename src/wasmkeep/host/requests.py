@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,10 @@ from wasmkeep.host.launch_snp import DEFAULT_GUEST_POLICY
 from wasmkeep.host.replies import Refused
 from wasmkeep.host.settings import MEMORY_STEP, MIN_KEEP_MEMORY, Limits
 
-__all__ = ["KeepRequest", "parse_keep_request", "read_body"]
+__all__ = ["KEEP_HEADER", "KeepRequest", "parse_keep_request", "read_body", "read_keep_header"]
+
+KEEP_HEADER = "Wasmkeep-Keep"
+"""Of ``/v1/session``: a keep request as JSON, and in the answer what was created."""
 
 _HEX_32_BYTES = re.compile(r"[0-9a-f]{64}\Z")
 _IMAGE_NAME = re.compile(r"[a-z0-9][a-z0-9 ._+-]{0,63}\Z")
@@ -54,8 +57,15 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
+def read_keep_header(values: Sequence[str]) -> bytes:
+    """The request in the header of ``/v1/session``. Raises ``Refused`` where there is not exactly one."""
+    if len(values) != 1:
+        raise _bad(f"the header {KEEP_HEADER}", f"{len(values)} of them", "one")
+    return values[0].encode("latin-1")
+
+
 def parse_keep_request(body: bytes) -> KeepRequest:
-    """The body of ``POST /v1/keeps``. Raises ``Refused`` with the member at fault."""
+    """What ``POST /v1/keeps`` and ``/v1/session`` take. Raises ``Refused`` with the member at fault."""
     members = _parse_object(body)
     known = {"tee", "image", "memory", "nonce", "tenant_key_digest", "policy"}
     for name in members:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -13,7 +14,7 @@ from wasmkeep.host.keep import Keep
 from wasmkeep.host.keeps import EndedKeep, Keeps, LivingKeep
 from wasmkeep.host.replies import Refused
 
-__all__ = ["serve_session"]
+__all__ = ["join", "serve_session"]
 
 log = logging.getLogger("wasmkeep.host")
 
@@ -66,15 +67,16 @@ async def serve_session(keeps: Keeps, socket: WebSocket, identifier: str, owner:
         await socket.accept()
         await WebSocketChannel(socket).close(found.ending)
         return
-    await _join(found, socket)
+    if found.keep.state not in {"launching", "waiting"}:
+        raise Refused(409, "connected_before", "a keep takes one connection in its life")
+    await join(found, socket)
 
 
-async def _join(living: LivingKeep, socket: WebSocket) -> None:
+async def join(living: LivingKeep, socket: WebSocket, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Accept ``socket``, with these headers, as the keep's; returns when either is gone."""
     channel = WebSocketChannel(socket)
     keep = living.keep
-    if keep.state not in {"launching", "waiting"}:
-        raise Refused(409, "connected_before", "a keep takes one connection in its life")
-    await socket.accept()
+    await socket.accept(headers=headers)
     if not keep.attach(channel):
         await channel.close(keep.ending or TENANT_LEFT)
         return

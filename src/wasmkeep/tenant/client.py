@@ -20,7 +20,13 @@ from typing import Any
 
 import h11
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    InvalidURI,
+)
 
 from wasmkeep.endorsements import Document
 from wasmkeep.errors import (
@@ -40,6 +46,8 @@ REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
 PLATFORM_SECONDS = 5.0
 """How long it goes on with what the host said of its TEEs: a hint that a refusal corrects."""
+_KEEP_HEADER = "Wasmkeep-Keep"
+"""A keep request as JSON; in the answer, the keep that was created."""
 # The library's own log would hold the Authorization header; this one has no parent and keeps nothing.
 _SILENT = logging.Logger("wasmkeep.tenant.websocket", logging.CRITICAL + 1)
 _CLOSE_REASONS = {
@@ -60,6 +68,29 @@ class TeeOffered:
     cpu_reason: str
     slots: int
     slots_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRequest:
+    """A keep asked for: bound to this nonce and key digest (32 bytes each); ``memory`` in bytes."""
+
+    tee: str
+    image: str
+    memory: int
+    nonce: bytes
+    tenant_key_digest: bytes
+
+    def encode(self) -> str:
+        """JSON, in ASCII."""
+        return json.dumps(
+            {
+                "tee": self.tee,
+                "image": self.image,
+                "memory": self.memory,
+                "nonce": self.nonce.hex(),
+                "tenant_key_digest": self.tenant_key_digest.hex(),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,27 +192,9 @@ class HostClient:
         Raises HostUnreachable, HostRefused.
         """
         if self._platform is None or time.monotonic() - self._platform[0] >= PLATFORM_SECONDS:
-            answer = await self._json("GET", "/v1/platform")
+            answer = self._parsed(await self._get("/v1/platform"))
             self._platform = (time.monotonic(), tuple(_tee(item) for item in _list(answer, "tees")))
         return self._platform[1]
-
-    async def create_keep(
-        self, *, tee: str, image: str, memory: int, nonce: bytes, tenant_key_digest: bytes
-    ) -> KeepCreated:
-        """Ask for a keep bound to this nonce and key digest (32 bytes each); ``memory`` in bytes."""
-        body = {
-            "tee": tee,
-            "image": image,
-            "memory": memory,
-            "nonce": nonce.hex(),
-            "tenant_key_digest": tenant_key_digest.hex(),
-        }
-        answer = await self._json("POST", "/v1/keeps", body)
-        identifier = _text(answer, "id")
-        if not identifier.isascii() or not identifier.replace("-", "").replace("_", "").isalnum():
-            raise self._not_wasmkeep("a keep identifier that is not one")
-        image_kind = _text(_map(answer, "image"), "kind")
-        return KeepCreated(identifier, _text(answer, "tee"), image_kind, _text(answer, "product"))
 
     async def fetch(self, document: Document, /) -> bytes:
         """An endorsement, as the host's copy of a key distribution service has it. Raises HostRefused."""
@@ -189,20 +202,33 @@ class HostClient:
         if kept is not None and time.monotonic() - kept[0] < REFETCH_SECONDS:
             return kept[1]
         query = f"?{document.query}" if document.query else ""
-        body = await self._request("GET", f"/{document.url_path}{query}", None)
+        body = await self._get(f"/{document.url_path}{query}")
         document.check(body)
         self._documents[document] = (time.monotonic(), body)
         return body
 
     @asynccontextmanager
-    async def session(self, keep: KeepCreated) -> AsyncIterator[Channel]:
-        """The keep's channel. When it is left, the host ends the keep."""
+    async def session(self, request: KeepRequest) -> AsyncIterator[tuple[KeepCreated, Channel]]:
+        """A new keep and its channel. When it is left, the host ends the keep.
+
+        Raises HostUnreachable, HostRefused, TimedOut.
+        """
+        connection = await self._connect(request)
+        try:
+            yield self._created(connection), Channel(connection, self.name)
+        finally:
+            # Saying goodbye takes a round trip, for which nobody needs to wait.
+            closing = asyncio.create_task(connection.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def _connect(self, request: KeepRequest) -> ClientConnection:
         scheme = "wss" if self._address.secure else "ws"
         netloc = self._address.url.split("://", 1)[1]
         try:
             connection = await _NoRedirect(
-                f"{scheme}://{netloc}/v1/keeps/{keep.identifier}/session",
-                additional_headers={"Authorization": f"Bearer {self.token}"},
+                f"{scheme}://{netloc}/v1/session",
+                additional_headers={"Authorization": f"Bearer {self.token}", _KEEP_HEADER: request.encode()},
                 compression=None,
                 max_size=MAX_MESSAGE_SIZE,
                 max_queue=8,
@@ -215,21 +241,26 @@ class HostClient:
             )
         except TimeoutError:
             raise self._silent() from None
+        except InvalidStatus as error:
+            self._platform = None
+            raise self._refused(error.response.status_code, bytes(error.response.body)) from None
         except (InvalidHandshake, InvalidMessage, InvalidURI) as error:
             raise self._not_wasmkeep(printable(str(error))) from None
         except (OSError, UnicodeError) as error:
             raise self._unreachable(error) from None
         _notice_a_dead_host(connection)
-        try:
-            yield Channel(connection, self.name)
-        finally:
-            # Saying goodbye takes a round trip, for which nobody needs to wait.
-            closing = asyncio.create_task(connection.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+        return connection
 
-    async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = await self._request(method, path, body)
+    def _created(self, connection: ClientConnection) -> KeepCreated:
+        headers = connection.response.headers if connection.response is not None else {}
+        answer = self._parsed(headers.get(_KEEP_HEADER, ""))
+        identifier = _text(answer, "id")
+        if not identifier.isascii() or not identifier.replace("-", "").replace("_", "").isalnum():
+            raise self._not_wasmkeep("a keep identifier that is not one")
+        image_kind = _text(_map(answer, "image"), "kind")
+        return KeepCreated(identifier, _text(answer, "tee"), image_kind, _text(answer, "product"))
+
+    def _parsed(self, answer: str | bytes) -> dict[str, Any]:
         try:
             parsed = json.loads(answer)
         except (ValueError, RecursionError):
@@ -238,14 +269,11 @@ class HostClient:
             raise self._not_wasmkeep("an answer of another form")
         return parsed
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+    async def _get(self, path: str) -> bytes:
         headers = [("Authorization", f"Bearer {self.token}"), ("Accept", "*/*")]
-        if body is not None:
-            headers.append(("Content-Type", "application/json"))
-        payload = b"" if body is None else json.dumps(body).encode()
         async with self._lock:
             try:
-                status, answer = await self._http.exchange(method, path, headers, payload)
+                status, answer = await self._http.get(path, headers)
             except TimeoutError:
                 raise self._silent() from None
             except AnswerTooLong:

@@ -32,7 +32,7 @@ from wasmkeep.protocol.session import TenantSession
 from wasmkeep.protocol.statements import Exited
 from wasmkeep.tenant import events, receipts
 from wasmkeep.tenant.appraisal import Appraisal, Appraiser
-from wasmkeep.tenant.client import Channel, HostClient, KeepCreated
+from wasmkeep.tenant.client import Channel, HostClient, KeepCreated, KeepRequest
 from wasmkeep.tenant.conversation import Conversation, bounded
 from wasmkeep.tenant.events import Watcher
 from wasmkeep.tenant.preparation import Prepared, prepare
@@ -124,8 +124,16 @@ class Deployment:
             nonce=os.urandom(NONCE_SIZE),
             secret=os.urandom(SECRET_SIZE),
         )
-        keep = await self._create(client, session, prepared)
-        async with client.session(keep) as channel:
+        request = KeepRequest(
+            tee=session.tee,
+            image=prepared.image,
+            memory=prepared.keep_memory,
+            nonce=session.nonce,
+            tenant_key_digest=session.tenant_key_digest,
+        )
+        asked = time.monotonic_ns()
+        async with client.session(request) as (keep, channel):
+            self._created(client, request, keep, time.monotonic_ns() - asked)
             # The host launches meanwhile.
             policy = self._request.policy
             appraiser = Appraiser(policy, client, memory=prepared.keep_memory, chains=client.chains)
@@ -158,26 +166,17 @@ class Deployment:
             remedy="choose another host, or name another platform in the policy",
         )
 
-    async def _create(self, client: HostClient, session: TenantSession, prepared: Prepared) -> KeepCreated:
-        began = time.monotonic_ns()
-        keep = await client.create_keep(
-            tee=session.tee,
-            image=prepared.image,
-            memory=prepared.keep_memory,
-            nonce=session.nonce,
-            tenant_key_digest=session.tenant_key_digest,
-        )
+    def _created(self, client: HostClient, request: KeepRequest, keep: KeepCreated, took_ns: int) -> None:
         self._emit(
             events.KeepStarted(
                 host=client.name,
-                tee=session.tee,
+                tee=request.tee,
                 product=keep.product,
                 image_kind=keep.image_kind,
-                memory=prepared.keep_memory,
-                elapsed_ns=time.monotonic_ns() - began,
+                memory=request.memory,
+                elapsed_ns=took_ns,
             )
         )
-        return keep
 
     async def _appraise(
         self, channel: Channel, session: TenantSession, appraiser: Appraiser, keep: KeepCreated

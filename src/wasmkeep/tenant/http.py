@@ -39,28 +39,24 @@ class HttpConnection:
             self._streams[1].transport.abort()
         self._streams = self._protocol = None
 
-    async def exchange(
-        self, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
-    ) -> tuple[int, bytes]:
+    async def get(self, path: str, headers: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
         """Status and body. Raises OSError, UnicodeError, h11.ProtocolError, AnswerTooLong, TimeoutError."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 reused = self._streams is not None
                 try:
-                    return await self._once(method, path, headers, body)
+                    return await self._once(path, headers)
                 except (h11.RemoteProtocolError, ConnectionError):
                     if not reused:
                         raise
                     # The host closed an idle connection; one that was just opened gets no second try.
                     self.close()
-                    return await self._once(method, path, headers, body)
+                    return await self._once(path, headers)
         except BaseException:
             self.close()
             raise
 
-    async def _once(
-        self, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
-    ) -> tuple[int, bytes]:
+    async def _once(self, path: str, headers: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
         if self._streams is None or self._protocol is None:
             self._streams = await asyncio.open_connection(
                 self._address.hostname, self._address.port, ssl=self._tls
@@ -68,9 +64,8 @@ class HttpConnection:
             self._protocol = h11.Connection(h11.CLIENT)
         (reader, writer), protocol = self._streams, self._protocol
         host = ("Host", self._address.url.split("://", 1)[1])
-        fields = [host, *headers, ("Content-Length", str(len(body)))]
-        request = h11.Request(method=method, target=path, headers=fields)
-        parts = [protocol.send(request), protocol.send(h11.Data(body)), protocol.send(h11.EndOfMessage())]
+        request = h11.Request(method="GET", target=path, headers=[host, *headers])
+        parts = [protocol.send(request), protocol.send(h11.EndOfMessage())]
         writer.write(b"".join(part for part in parts if part))
         await writer.drain()
         status, answer = await self._answer(reader, protocol)
