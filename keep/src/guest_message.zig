@@ -6,7 +6,7 @@
 
 const std = @import("std");
 const crypto = std.crypto;
-const Aead = crypto.aead.aes_gcm.Aes256Gcm;
+const aead = @import("aes_gcm.zig");
 
 pub const report_length = 1184;
 pub const header_length = 0x60;
@@ -61,7 +61,7 @@ pub fn reportRequest(key: [32]u8, sequence: u64, report_data: *const [64]u8) [re
 
     const payload = report_data.* ++ @as([request_payload - 64]u8, @splat(0));
     const additional = message[offset.authenticated..header_length].*;
-    Aead.encrypt(message[header_length..], message[0..Aead.tag_length], &payload, &additional, nonce(sequence), key);
+    aead.encrypt(message[header_length..], message[0..aead.tag_length], &payload, &additional, nonce(sequence), key);
     return message;
 }
 
@@ -69,7 +69,7 @@ pub fn reportRequest(key: [32]u8, sequence: u64, report_data: *const [64]u8) [re
 pub fn openReport(key: [32]u8, sequence: u64, message: *[response_length]u8) Error!*const [report_length]u8 {
     try checkHeader(message[0..header_length], sequence);
     const payload = message[header_length..];
-    Aead.decrypt(payload, payload, message[0..Aead.tag_length].*, message[offset.authenticated..header_length], nonce(sequence), key) catch return error.Authentication;
+    aead.decrypt(payload, payload, message[0..aead.tag_length].*, message[offset.authenticated..header_length], nonce(sequence), key) catch return error.Authentication;
     if (std.mem.readInt(u32, payload[0..4], .little) != 0) return error.Status;
     if (std.mem.readInt(u32, payload[4..8], .little) != report_length) return error.Malformed;
     if (!std.mem.allEqual(u8, payload[8..0x20], 0)) return error.Malformed;
@@ -77,7 +77,7 @@ pub fn openReport(key: [32]u8, sequence: u64, message: *[response_length]u8) Err
 }
 
 fn checkHeader(header: *const [header_length]u8, sequence: u64) Error!void {
-    if (!std.mem.allEqual(u8, header[Aead.tag_length..offset.sequence], 0)) return error.Malformed;
+    if (!std.mem.allEqual(u8, header[aead.tag_length..offset.sequence], 0)) return error.Malformed;
     if (std.mem.readInt(u64, header[offset.sequence..][0..8], .little) != sequence) return error.Malformed;
     if (std.mem.readInt(u64, header[offset.sequence + 8 ..][0..8], .little) != 0) return error.Malformed;
     if (header[offset.algorithm] != algorithm_aes_256_gcm or header[offset.header_version] != header_version) return error.Malformed;
@@ -88,8 +88,8 @@ fn checkHeader(header: *const [header_length]u8, sequence: u64) Error!void {
 }
 
 /// The sequence number as u64 little-endian, then zeros.
-fn nonce(sequence: u64) [Aead.nonce_length]u8 {
-    var out: [Aead.nonce_length]u8 = @splat(0);
+fn nonce(sequence: u64) [aead.nonce_length]u8 {
+    var out: [aead.nonce_length]u8 = @splat(0);
     std.mem.writeInt(u64, out[0..8], sequence, .little);
     return out;
 }
@@ -123,7 +123,7 @@ pub fn sampleResponse(key: [32]u8, sequence: u64, report: *const [report_length]
     std.mem.writeInt(u32, payload[0..4], status, .little);
     std.mem.writeInt(u32, payload[4..8], report_length, .little);
     @memcpy(payload[0x20..], report);
-    Aead.encrypt(message[header_length..], message[0..16], &payload, message[0x30..0x60], nonce(sequence), key);
+    aead.encrypt(message[header_length..], message[0..16], &payload, message[0x30..0x60], nonce(sequence), key);
     return message;
 }
 
@@ -134,7 +134,7 @@ test "the request is laid out and sealed as the firmware expects" {
     try std.testing.expectEqual(1, message[0x20]);
     try std.testing.expectEqualSlices(u8, &.{ 1, 1, 0x60, 0, 5, 1, 96, 0, 0, 0, 0, 0, 0 }, message[0x30..0x3D]);
     var payload: [96]u8 = undefined;
-    try Aead.decrypt(&payload, message[0x60..], message[0..16].*, message[0x30..0x60], .{ 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, key);
+    try aead.decrypt(&payload, message[0x60..], message[0..16].*, message[0x30..0x60], .{ 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, key);
     try std.testing.expectEqualSlices(u8, &report_data, payload[0..64]);
     try std.testing.expect(std.mem.allEqual(u8, payload[64..], 0));
 }

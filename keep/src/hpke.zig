@@ -4,14 +4,14 @@
 const std = @import("std");
 const crypto = std.crypto;
 const Hkdf = crypto.kdf.hkdf.HkdfSha256;
-const Aead = crypto.aead.aes_gcm.Aes256Gcm;
+const aead = @import("aes_gcm.zig");
 
 pub const Kem = crypto.kem.hybrid.MlKem768X25519;
 
 pub const encapsulation_length = 1120;
 pub const public_key_length = 1216;
 pub const secret_length = 32;
-pub const message_length = encapsulation_length + secret_length + Aead.tag_length;
+pub const message_length = encapsulation_length + secret_length + aead.tag_length;
 /// "wasmkeep-session-v1" and the report data.
 pub const info_length = 19 + 64;
 
@@ -38,13 +38,13 @@ pub fn open(key: Kem.SecretKey, message: *const [message_length]u8, info: *const
     const sealed = message[encapsulation_length..];
     var secret: [secret_length]u8 = undefined;
     errdefer crypto.secureZero(u8, &secret);
-    Aead.decrypt(&secret, sealed[0..secret_length], sealed[secret_length..][0..Aead.tag_length].*, "", schedule.nonce, schedule.key) catch return error.OpenFailed;
+    aead.decrypt(&secret, sealed[0..secret_length], sealed[secret_length..][0..aead.tag_length].*, "", schedule.nonce, schedule.key) catch return error.OpenFailed;
     return secret;
 }
 
 const Schedule = struct {
-    key: [Aead.key_length]u8,
-    nonce: [Aead.nonce_length]u8,
+    key: [aead.key_length]u8,
+    nonce: [aead.nonce_length]u8,
 
     fn wipe(self: *Schedule) void {
         crypto.secureZero(u8, &self.key);
@@ -58,8 +58,8 @@ fn keySchedule(shared: *const [32]u8, info: []const u8) Schedule {
     var secret = labeledExtract(shared, "secret", "");
     defer crypto.secureZero(u8, &secret);
     return .{
-        .key = labeledExpand(Aead.key_length, secret, "key", &context),
-        .nonce = labeledExpand(Aead.nonce_length, secret, "base_nonce", &context),
+        .key = labeledExpand(aead.key_length, secret, "key", &context),
+        .nonce = labeledExpand(aead.nonce_length, secret, "base_nonce", &context),
     };
 }
 

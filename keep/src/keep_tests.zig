@@ -6,6 +6,7 @@ test {
     _ = @import("guest_message.zig");
     _ = @import("statement.zig");
     _ = @import("window.zig");
+    _ = @import("tests/aes_gcm_test.zig");
     _ = @import("tests/fuzz_test.zig");
     _ = @import("tests/hpke_test.zig");
     _ = @import("tests/loader_test.zig");

@@ -2,11 +2,11 @@
 
 const std = @import("std");
 const crypto = std.crypto;
-const Aead = crypto.aead.aes_gcm.Aes256Gcm;
+const aead = @import("aes_gcm.zig");
 const Hkdf = crypto.kdf.hkdf.HkdfSha256;
 
 pub const length_size = 4;
-pub const tag_size = Aead.tag_length;
+pub const tag_size = aead.tag_length;
 /// Type, three zero bytes, payload length.
 pub const header_size = 8;
 pub const padding_unit = 256;
@@ -51,18 +51,18 @@ pub const Record = struct { type: Type, payload: []u8 };
 /// One direction of the channel: its key and the number of the next record. A number is used up before the
 /// cipher runs, so that no failure in between can use it twice.
 pub const Direction = struct {
-    key: [Aead.key_length]u8,
-    iv: [Aead.nonce_length]u8,
+    key: [aead.key_length]u8,
+    iv: [aead.nonce_length]u8,
     sequence: u64,
 
     /// HKDF-SHA256 over the tenant's secret; `info` names the direction.
     pub fn derive(session_id: *const [32]u8, secret: *const [32]u8, info: []const u8) Direction {
         var prk = Hkdf.extract(session_id, secret);
         defer crypto.secureZero(u8, &prk);
-        var out: [Aead.key_length + Aead.nonce_length]u8 = undefined;
+        var out: [aead.key_length + aead.nonce_length]u8 = undefined;
         defer crypto.secureZero(u8, &out);
         Hkdf.expand(&out, info, prk);
-        return .{ .key = out[0..Aead.key_length].*, .iv = out[Aead.key_length..].*, .sequence = 0 };
+        return .{ .key = out[0..aead.key_length].*, .iv = out[aead.key_length..].*, .sequence = 0 };
     }
 
     pub fn wipe(self: *Direction) void {
@@ -76,7 +76,7 @@ pub const Direction = struct {
         std.debug.assert(body.len >= padding_unit + tag_size);
         const plaintext = body[0 .. body.len - tag_size];
         const tag = body[plaintext.len..][0..tag_size].*;
-        Aead.decrypt(plaintext, plaintext, tag, field, self.nextNonce(), self.key) catch return error.Authentication;
+        aead.decrypt(plaintext, plaintext, tag, field, self.nextNonce(), self.key) catch return error.Authentication;
         return parse(plaintext);
     }
 
@@ -95,12 +95,12 @@ pub const Direction = struct {
         @memcpy(plaintext[header_size..][0..payload.len], payload);
         @memset(plaintext[header_size + payload.len ..], 0);
 
-        Aead.encrypt(plaintext, record[record.len - tag_size ..][0..tag_size], plaintext, field, self.nextNonce(), self.key);
+        aead.encrypt(plaintext, record[record.len - tag_size ..][0..tag_size], plaintext, field, self.nextNonce(), self.key);
         return record;
     }
 
     /// iv XOR the sequence number as a 96-bit big-endian integer.
-    fn nextNonce(self: *Direction) [Aead.nonce_length]u8 {
+    fn nextNonce(self: *Direction) [aead.nonce_length]u8 {
         var nonce = self.iv;
         var number: [8]u8 = undefined;
         std.mem.writeInt(u64, &number, self.sequence, .big);

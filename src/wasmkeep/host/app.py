@@ -179,6 +179,7 @@ class _Api:
             await _deny(socket, refused)
             return
         said = json.dumps(created, separators=(",", ":")).encode()
+        await asyncio.sleep(0)  # the launch sets out before the answer: it takes longer
         try:
             await join(living, socket, headers=[(KEEP_HEADER.encode(), said)])
         finally:
