@@ -199,3 +199,27 @@ def test_dir_names_a_tree_and_a_place(tmp_path: object) -> None:
             flags.directories([wrong])
     with pytest.raises(InputError):
         flags.directories([f"{tmp_path}/absent:data"])
+
+
+HELP = ["--help", "--version", "host --help", "run --help", "completion bash"]
+
+
+@pytest.mark.parametrize("words", HELP)
+@pytest.mark.parametrize(
+    ("redirection", "says"),
+    [(">/dev/full", "No space left"), (">&-", "standard output is closed"), (">&- 2>&-", "")],
+)
+def test_an_answer_that_cannot_be_written_is_an_error(words: str, redirection: str, says: str) -> None:
+    line = f"exec {sys.executable} -m wasmkeep.cli {words} {redirection}"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 73
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", HELP)
+def test_whoever_reads_no_further_hears_no_complaint(words: str) -> None:
+    line = f"( {sys.executable} -m wasmkeep.cli {words}; echo $? >&2 ) | true"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() in ("0", "73")

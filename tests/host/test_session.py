@@ -269,3 +269,21 @@ def test_stopping_the_daemon_ends_every_keep_and_tells_its_tenant() -> None:
         assert host.platform.alive == 0
 
     run(scenario())
+
+
+def test_the_next_launch_is_begun_once_a_keep_has_spoken_and_counts_as_free() -> None:
+    async def scenario() -> None:
+        async with daemon() as host:
+            assert host.platform.began == 0
+            async with host.session((await host.create())["id"]) as tenant:
+                assert await tenant.recv() == OFFER
+                await tenant.send(b"package")
+                assert (await closed_with(tenant))[0] == 1000
+            assert host.platform.began == 1
+            await host.gone()
+            host.platform.alive, host.platform.begun = 3, 1
+            (tee,) = (await host.client.get("/v1/platform")).json()["tees"]
+            assert tee["slots_used"] == 2
+            host.platform.alive, host.platform.begun = 0, 0
+
+    run(scenario())

@@ -28,8 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     if words[0] == "--version":
         from wasmkeep import __version__
 
-        sys.stdout.write(f"wasmkeep {__version__}\n")
-        return 0
+        return _printed(f"wasmkeep {__version__}\n")
     found = commands.find(words)
     if found is None:
         return _unknown(words)
@@ -37,8 +36,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print_help(words: list[str]) -> int:
-    sys.stdout.write(commands.TOP_HELP)
-    return 0 if words else 64
+    return _printed(commands.TOP_HELP) or (0 if words else 64)
+
+
+def _printed(text: str) -> int:
+    """Print what was asked for; 0, or the exit code where standard output takes nothing."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, AttributeError):  # full, or gone; closed from the start
+        from wasmkeep.cli.console import Console, answer
+        from wasmkeep.errors import OutputError
+
+        errors = _standard_error()
+        try:
+            answer(text)
+        except OutputError as error:
+            return Console(errors).error(error)
+    return 0
 
 
 def _unknown(words: list[str]) -> int:
@@ -51,9 +66,10 @@ def _unknown(words: list[str]) -> int:
     group = tuple(plain)
     asked_for_help = len(words) > len(plain) and words[len(plain)] in ("--help", "-h")
     if group and commands.commands_under(group):
-        stream = sys.stdout if asked_for_help else sys.stderr
-        stream.write(commands.help_for(group))
-        return 0 if asked_for_help else 64
+        if asked_for_help:
+            return _printed(commands.help_for(group))
+        _standard_error().write(commands.help_for(group))
+        return 64
     from wasmkeep.cli.console import Console
     from wasmkeep.errors import UsageError
 

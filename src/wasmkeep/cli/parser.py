@@ -40,6 +40,12 @@ class ArgumentParser(argparse.ArgumentParser):
             remedy=self._suggestion(message) or f"`{self.prog} --help` lists what it takes",
         )
 
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - there is one place for help
+        """To standard output, as any answer: argparse itself says nothing where that fails."""
+        from wasmkeep.cli.console import answer
+
+        answer(self.format_help())
+
     def _suggestion(self, message: str) -> str:
         """The nearest known flag to the first unknown one that ``message`` names, as advice."""
         prefix = "unrecognized arguments: "
