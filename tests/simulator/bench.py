@@ -52,6 +52,9 @@ class TableMemory:
         for offset in range(0, len(data), PAGE):
             self.pages[(gpa + offset) // PAGE] = bytes(data[offset : offset + PAGE])
 
+    def zero(self, gpa: int, size: int) -> None:
+        pass
+
     def is_shared(self, gpa: int, size: int) -> bool:
         return gpa + size > WINDOW and gpa < WINDOW + WINDOW_SIZE
 

@@ -85,6 +85,7 @@ def create_app(host: Host, *, names: Iterable[str]) -> ASGIApp:
 def routes(host: Host) -> list[BaseRoute]:
     api = _Api(host)
     return [
+        WebSocketRoute("/v1/session", api.new_session),
         Route("/v1/health", _health, methods=["GET"]),
         Route("/v1/platform", api.platform, methods=["GET"]),
         Route("/v1/keeps", api.create_keep, methods=["POST"]),
@@ -92,7 +93,6 @@ def routes(host: Host) -> list[BaseRoute]:
         Route("/v1/keeps/{keep}", api.show_keep, methods=["GET"]),
         Route("/v1/keeps/{keep}", api.stop_keep, methods=["DELETE"]),
         WebSocketRoute("/v1/keeps/{keep}/session", api.session),
-        WebSocketRoute("/v1/session", api.new_session),
         Route("/vcek/v1/{product}/cert_chain", api.cert_chain, methods=["GET"]),
         Route("/vcek/v1/{product}/crl", api.crl, methods=["GET"]),
         Route("/vcek/v1/{product}/{hwid}", api.vcek, methods=["GET"]),

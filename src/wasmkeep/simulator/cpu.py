@@ -17,12 +17,12 @@ class Interrupted(Exception):
 
 
 class GuestCpu(GuestMemory, Protocol):
-    """One guest's memory and vCPU. `run` and `start` in one thread; `interrupt` from any."""
+    """One guest's memory and vCPU. `run` and `load` in one thread; `interrupt` from any."""
 
     window: int  # descriptor of the shared window
 
-    def start(self, vmsa: bytes) -> None:
-        """Load the initial state. Raises `InvalidVmsa`."""
+    def load(self, vmsa: bytes) -> None:
+        """Take the initial state in; the last one before the first run counts. Raises `InvalidVmsa`."""
 
     def run(self) -> RunState:
         """Run until the guest exits. Raises `Interrupted`."""

@@ -29,6 +29,9 @@ class GuestMemory(Protocol):
 
     def read(self, gpa: int, size: int) -> bytes: ...
     def write(self, gpa: int, data: bytes | memoryview) -> None: ...
+    def zero(self, gpa: int, size: int) -> None:
+        """Zeros where nothing was written yet: the guest is about to use these pages."""
+
     def is_shared(self, gpa: int, size: int) -> bool: ...
 
 

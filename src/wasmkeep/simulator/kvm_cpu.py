@@ -125,10 +125,13 @@ class KvmGuest:
         self._memory.populate(gpa, len(data))
         self._memory.view[gpa : gpa + len(data)] = data
 
+    def zero(self, gpa: int, size: int) -> None:
+        self._memory.populate(gpa, size)  # fresh pages are zero
+
     def is_shared(self, gpa: int, size: int) -> bool:
         return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
 
-    def start(self, vmsa: bytes) -> None:
+    def load(self, vmsa: bytes) -> None:
         state = _registers(vmsa, self.apic_base)
         try:
             self._load(state)

@@ -79,7 +79,10 @@ class ProcessGuest:
     def is_shared(self, gpa: int, size: int) -> bool:
         return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
 
-    def start(self, vmsa: bytes) -> None:
+    def zero(self, gpa: int, size: int) -> None:
+        pass  # what is in no table is zero
+
+    def load(self, vmsa: bytes) -> None:
         """The process itself begins with the first run: before that a host still prepares the window."""
         require_runnable(parse_vmsa(vmsa))
 

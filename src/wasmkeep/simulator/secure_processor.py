@@ -198,6 +198,8 @@ class SecureProcessor:
             guest.memory.write(gpa, data)
         elif data:
             guest.memory.write(gpa, data)
+        else:
+            guest.memory.zero(gpa, size)
 
     def correct_cpuid(self, page: bytes | memoryview) -> bytes:
         """What the firmware writes back in place of a CPUID page it refused."""

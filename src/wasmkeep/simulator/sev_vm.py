@@ -67,6 +67,11 @@ class SnpVirtualMachine:
         if self._vmsa_measured:
             raise OSError(errno.EBUSY, "the VMSA is measured already")
         self._vmsa = page
+        try:
+            self.cpu.load(page)
+            self._unrunnable = False
+        except InvalidVmsa:
+            self._unrunnable = True
 
     def encrypt_op(self, number: int, argument: int, memory: UserMemory) -> int:
         """0, or −EIO with the firmware's status in `error`. Raises OSError for what KVM itself refuses."""
@@ -165,10 +170,6 @@ class SnpVirtualMachine:
             vcek_disabled=bool(finish.vcek_disabled),
             host_data=bytes(finish.host_data),
         )
-        try:
-            self.cpu.start(self._vmsa)
-        except InvalidVmsa:
-            self._unrunnable = True
 
     def pass_guest_requests(self, count: int) -> None:
         """The next `count` guest requests do not end a run: the kernel passes them on by itself."""
