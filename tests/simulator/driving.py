@@ -42,10 +42,27 @@ async def platform(cpu: str, *options: str) -> AsyncIterator[Platform]:
         await opened.close()
 
 
-async def launched(on: Platform, program: Program, policy: int = POLICY) -> Guest:
+async def launched(
+    on: Platform,
+    program: Program,
+    policy: int = POLICY,
+    *,
+    guest_requests: int = 0,
+    identity: tuple[bytes, bytes] | None = None,
+) -> Guest:
+    """`identity` is an ID block and its ID authentication."""
     cpu = on.description.cpu
-    regions = tiny.launch_regions(program, cpu)
-    return await on.launch(MEMORY, regions, tiny.vmsa(cpu), policy=policy, host_data=bytes(32))
+    block, auth = identity or (None, None)
+    return await on.launch(
+        MEMORY,
+        tiny.launch_regions(program, cpu),
+        tiny.vmsa(cpu),
+        policy=policy,
+        host_data=bytes(32),
+        id_block=block,
+        id_auth=auth,
+        guest_requests=guest_requests,
+    )
 
 
 async def guests_left(on: Platform, number: int) -> None:

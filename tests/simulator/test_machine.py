@@ -360,21 +360,14 @@ def test_the_kernel_passes_on_as_many_guest_requests_as_it_was_told(cpu: str) ->
     asked = struct.pack("<QQQ", ghcb.EXIT_GUEST_REQUEST, WINDOW + 2 * PAGE, WINDOW + 3 * PAGE)
 
     async def test(passing: int) -> bytes:
-        async with platform(cpu) as on:
-            regions = tiny.launch_regions(tiny.EXIT_FOREVER, cpu)
-            guest = await on.launch(
-                MEMORY,
-                regions,
-                tiny.vmsa(cpu),
-                policy=POLICY,
-                host_data=bytes(32),
-                guest_requests=passing,
-            )
-            async with guest:
-                place = slice(ghcb.SW_EXITCODE, ghcb.SW_EXITCODE + len(asked))
-                guest.window[place] = asked
-                assert (await guest.run()).kind is ExitKind.VMGEXIT
-                return bytes(guest.window[place])
+        async with (
+            platform(cpu) as on,
+            await launched(on, tiny.EXIT_FOREVER, guest_requests=passing) as guest,
+        ):
+            place = slice(ghcb.SW_EXITCODE, ghcb.SW_EXITCODE + len(asked))
+            guest.window[place] = asked
+            assert (await guest.run()).kind is ExitKind.VMGEXIT
+            return bytes(guest.window[place])
 
     assert run(test(0)) == asked
     answered = struct.pack("<QQQ", ghcb.EXIT_GUEST_REQUEST, 0, SevStatus.INVALID_PARAM)
@@ -387,17 +380,7 @@ def test_the_kernel_passes_on_as_many_guest_requests_as_it_was_told(cpu: str) ->
 def test_a_refused_launch_finish_is_the_first_runs_error(cpu: str) -> None:
     async def test() -> None:
         async with platform(cpu) as on:
-            regions = tiny.launch_regions(tiny.EXIT_FOREVER, cpu)
-            guest = await on.launch(
-                MEMORY,
-                regions,
-                tiny.vmsa(cpu),
-                policy=POLICY,
-                host_data=bytes(32),
-                id_block=bytes(96),
-                id_auth=bytes(4096),
-            )
-            async with guest:
+            async with await launched(on, tiny.EXIT_FOREVER, identity=(bytes(96), bytes(4096))) as guest:
                 with pytest.raises(FirmwareError, match="SNP_LAUNCH_FINISH"):
                     await guest.run()
             await guests_left(on, 0)
