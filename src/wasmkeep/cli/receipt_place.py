@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,18 +61,10 @@ class ReceiptPlace:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone."""
+    from wasmkeep.whole_file import write_whole
+
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise OutputError(
             "output.receipt", f"{path} cannot be written", found=error.strerror or "?"

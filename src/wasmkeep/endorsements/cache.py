@@ -8,9 +8,6 @@ it by its own dates, and by the newest list the tenant has seen.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from pathlib import Path
 from wasmkeep.endorsements.documents import Document, Vcek
 from wasmkeep.endorsements.sources import Source, read_bounded
 from wasmkeep.errors import SystemFailure, WasmkeepError
+from wasmkeep.whole_file import write_whole
 
 __all__ = ["CachedSource"]
 
@@ -114,7 +112,8 @@ class CachedSource:
         self._remember(document, _Kept(body, self._clock()))
         path = self._folder / document.file_path
         try:
-            write_atomically(path, body, fetched=self._clock())
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(path, body, modified=self._clock())
         except OSError as error:
             raise SystemFailure(
                 "endorsements.cache",
@@ -128,22 +127,3 @@ class CachedSource:
         self._memory[document] = kept
         while len(self._memory) > _MEMORY_DOCUMENTS:
             self._memory.pop(next(iter(self._memory)))
-
-
-def write_atomically(path: Path, body: bytes, *, fetched: float) -> None:
-    """Whole or not at all: written beside, flushed, moved into place. ``fetched`` becomes its time."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(
-            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"
-        ) as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.utime(beside, (fetched, fetched))
-        beside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
 from wasmkeep.errors import SystemFailure
+from wasmkeep.whole_file import write_whole
 
 __all__ = ["make_private_folder", "read_private", "write_private"]
 
@@ -57,18 +56,10 @@ def read_private(path: Path, max_bytes: int) -> bytes:
 
 
 def write_private(path: Path, body: bytes) -> None:
-    """Write beside, flush to disk, move into place. Raises ``SystemFailure``."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    """Write the file whole, mode 0600. Raises ``SystemFailure``."""
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_whole(path, body)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise _failure(path, error) from error
 
 

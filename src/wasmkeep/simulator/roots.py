@@ -37,6 +37,7 @@ from wasmkeep.simulator import certificates
 from wasmkeep.simulator.certificates import Validity
 from wasmkeep.simulator.chip import SECRET_SIZE, Chip
 from wasmkeep.simulator.products import Product
+from wasmkeep.whole_file import write_whole
 
 RSA_BITS = 4096
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -193,16 +194,7 @@ def _make_private(folder: Path) -> None:
 def write_private(path: Path, content: bytes) -> None:
     """Write `path` whole or not at all, mode 0600, folders 0700."""
     _make_private(path.parent)
-    descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).rename(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, content)
 
 
 class Endorser:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from wasmkeep.errors import ConfigurationError, SystemFailure
+from wasmkeep.whole_file import write_whole
 
 MAX_STATE_SIZE = 1 << 20
 _FILE = "crl-seen.json"
@@ -79,16 +79,7 @@ class TenantState:
     def _store(self, seen: dict[str, datetime]) -> None:
         text = json.dumps({root: when.astimezone(UTC).isoformat() for root, when in sorted(seen.items())})
         try:
-            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=_FILE)
-            try:
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self._path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(self._path, text.encode())
         except OSError as error:
             raise self._failure(error) from error
 
