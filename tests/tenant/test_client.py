@@ -327,12 +327,12 @@ KEEP = {"id": "ab12", "tee": "snp", "image": {"kind": "snp"}, "product": "genoa"
 
 
 @asynccontextmanager
-async def opening(said: str | None) -> AsyncIterator[str]:
-    """Opens every WebSocket, with this header about the keep, and says nothing more."""
+async def opening(*said: str) -> AsyncIterator[str]:
+    """Opens every WebSocket, with these headers about the keep, and says nothing more."""
 
     def header(_: ServerConnection, __: Request, response: Response) -> Response:
-        if said is not None:
-            response.headers["Wasmkeep-Keep"] = said
+        for each in said:
+            response.headers["Wasmkeep-Keep"] = each
         return response
 
     async def serve(connection: ServerConnection) -> None:
@@ -342,9 +342,9 @@ async def opening(said: str | None) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{next(iter(listener.sockets)).getsockname()[1]}"
 
 
-def session_with(said: str | None) -> KeepCreated:
+def session_with(*said: str) -> KeepCreated:
     async def whole() -> KeepCreated:
-        async with opening(said) as url, HostClient(url, TOKEN) as host, host.session(WANTED) as (keep, _):
+        async with opening(*said) as url, HostClient(url, TOKEN) as host, host.session(WANTED) as (keep, _):
             return keep
 
     return asyncio.run(whole())
@@ -357,9 +357,10 @@ def test_what_a_host_says_of_its_keep() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        None,
         "",
         "[]",
+        "[" * 4000,
+        "\xff",
         "{",
         *(json.dumps({**KEEP, "id": name}) for name in ("../../etc", "a/b", "a?b", "a b", "", "\u00e9", 7)),
         *(json.dumps({name: value for name, value in KEEP.items() if name != gone}) for gone in KEEP),
@@ -367,9 +368,16 @@ def test_what_a_host_says_of_its_keep() -> None:
         json.dumps({**KEEP, "product": "x" * 201}),
     ],
 )
-def test_a_host_that_says_something_else_of_its_keep_is_refused(said: str | None) -> None:
+def test_a_host_that_says_something_else_of_its_keep_is_refused(said: str) -> None:
     with pytest.raises(HostUnreachable):
         session_with(said)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_host_says_it_once(count: int) -> None:
+    with pytest.raises(HostUnreachable) as refused:
+        session_with(*[json.dumps(KEEP)] * count)
+    assert f"{count} headers" in refused.value.found
 
 
 @pytest.mark.parametrize("reply", [answer(b"no"), answer(b"no", "403 Forbidden"), b"\0\0", b""])
@@ -415,3 +423,38 @@ def test_the_request_for_a_keep_and_the_token_are_headers() -> None:
         "tenant_key_digest": "00" * 32,
     }
     assert lines.count(f"Authorization: Bearer {TOKEN}") == 1
+
+
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+HANDSHAKES = {
+    "chunked": b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+    "gzip": b"HTTP/1.1 403 No\r\nTransfer-Encoding: gzip\r\n\r\nxx",
+    "no length": b"HTTP/1.1 503 No\r\n\r\n" + b'{"error": {"code": "keeps", "message": "full"}}',
+    "a length that is none": b"HTTP/1.1 403 No\r\nContent-Length: many\r\n\r\nno",
+    "a negative length": b"HTTP/1.1 403 No\r\nContent-Length: -1\r\n\r\nno",
+    "a length without end": b"HTTP/1.1 403 No\r\nContent-Length: 99999999999999999999\r\n\r\nno",
+    "more than anybody reads": answer(b"x" * (2 << 20), "403 Forbidden"),
+    "deep JSON": answer(b"[" * 100_000, "403 Forbidden"),
+    "an error that is a list": answer(b'{"error": []}', "403 Forbidden"),
+    "no body": b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
+    "not modified": b"HTTP/1.1 304 No\r\n\r\n",
+    "no content": b"HTTP/1.1 204 No\r\n\r\n",
+    "an upgrade with no key": UPGRADE + b"\r\n",
+    "an upgrade with another key": UPGRADE + b"Sec-WebSocket-Accept: AAAA\r\n\r\n",
+    "two keys": UPGRADE + b"Sec-WebSocket-Accept: AAAA\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+    "an extension": UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+    "headers without end": UPGRADE + b"X: y\r\n" * 1000,
+    "a line without end": b"HTTP/1.1 101 " + b"x" * 100_000,
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("reply", HANDSHAKES.values(), ids=HANDSHAKES)
+def test_whatever_a_host_answers_to_a_request_for_a_keep_it_is_a_named_error(reply: bytes) -> None:
+    async def whole() -> None:
+        async with server(reply) as (url, _), HostClient(url, TOKEN) as host, host.session(WANTED):
+            pass
+
+    with pytest.raises((HostUnreachable, HostRefused)):
+        asyncio.run(whole())

@@ -252,8 +252,10 @@ class HostClient:
         return connection
 
     def _created(self, connection: ClientConnection) -> KeepCreated:
-        headers = connection.response.headers if connection.response is not None else {}
-        answer = self._parsed(headers.get(_KEEP_HEADER, ""))
+        said = [] if connection.response is None else connection.response.headers.get_all(_KEEP_HEADER)
+        if len(said) != 1:
+            raise self._not_wasmkeep(f"{len(said)} headers {_KEEP_HEADER}")
+        answer = self._parsed(said[0])
         identifier = _text(answer, "id")
         if not identifier.isascii() or not identifier.replace("-", "").replace("_", "").isalnum():
             raise self._not_wasmkeep("a keep identifier that is not one")
