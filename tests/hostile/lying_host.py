@@ -29,6 +29,7 @@ from wasmkeep.tenant.streams import BytesInput, BytesOutput
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LIMITS = Limits(compute_seconds=10, boot_seconds=10, stall_seconds=2, idle_seconds=2)
 TSC_KHZ = 2_500_000
+REPORT = 1288  # where the report stands in an offer's message
 
 
 class Liar(PassThrough):
@@ -70,6 +71,28 @@ class Liar(PassThrough):
         self, keep: str, window: memoryview, forward: Callable[[], Awaitable[int]]
     ) -> int:
         return await forward()
+
+
+class Launching(Liar):
+    """Launches something else than was asked for."""
+
+    def __init__(self, change: Callable[[LaunchOrder], LaunchOrder]) -> None:
+        super().__init__()
+        self._change = change
+
+    def relaunch(self, order: LaunchOrder) -> LaunchOrder:
+        return self._change(order)
+
+
+class Offering(Liar):
+    """Changes the offer."""
+
+    def __init__(self, change: Callable[[bytes], bytes]) -> None:
+        super().__init__()
+        self._change = change
+
+    def alter_to_tenant(self, index: int, message: bytes) -> Sequence[bytes]:
+        return (self._change(message),) if index == 0 else (message,)
 
 
 def images_of(kind: MachineKind, elf: bytes | None = None) -> Images:
@@ -194,3 +217,10 @@ def deploy_to_liar(
             return await attempt(running, policy if policy is not None else policy_for(hardware), goods)
 
     return asyncio.run(whole())
+
+
+def refused(result: Attempt, liar: Liar, check: str) -> None:
+    assert check in result.checks, result.error
+    assert not result.accepted_evidence
+    assert liar.from_tenant == [], "nothing is sent to a keep that was refused"
+    assert result.stdout == b""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
 
     from wasmkeep.cli.console import Console
-    from wasmkeep.tenant.client import TeeOffered
+    from wasmkeep.tenant.host_api import TeeOffered
 
 __all__ = ["configure", "execute"]
 

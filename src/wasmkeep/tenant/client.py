@@ -16,91 +16,42 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import h11
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-    InvalidURI,
-)
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
 from wasmkeep.endorsements import Document
 from wasmkeep.errors import (
     HostRefused,
     HostUnreachable,
     InputError,
-    SessionError,
     TimedOut,
     WasmkeepError,
 )
 from wasmkeep.evidence.snp.memory import ChainMemory
 from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
 from wasmkeep.tenant.address import HostAddress
+from wasmkeep.tenant.channel import Channel
+from wasmkeep.tenant.host_api import (
+    KEEP_HEADER,
+    KeepCreated,
+    KeepRequest,
+    NotWasmkeep,
+    TeeOffered,
+    printable,
+    read_created,
+    read_tees,
+)
 from wasmkeep.tenant.http import ANSWER_TIMEOUT, MAX_ANSWER_SIZE, AnswerTooLong, HttpConnection
 
 REFETCH_SECONDS = 300.0
 """How long a connection goes on with an endorsement that it fetched."""
 PLATFORM_SECONDS = 5.0
 """How long it goes on with what the host said of its TEEs: a hint that a refusal corrects."""
-_KEEP_HEADER = "Wasmkeep-Keep"
-"""A keep request as JSON; in the answer, the keep that was created."""
 # The library's own log would hold the Authorization header; this one has no parent and keeps nothing.
 _SILENT = logging.Logger("wasmkeep.tenant.websocket", logging.CRITICAL + 1)
-_CLOSE_REASONS = {
-    4001: "the keep refused to go on",
-    4002: "the host ended a keep that misbehaved",
-    4003: "the host ended the keep: nothing moved for too long",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TeeOffered:
-    """A kind of TEE that a host says it has."""
-
-    kind: str
-    product: str
-    simulated: bool
-    cpu: str
-    cpu_reason: str
-    slots: int
-    slots_used: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeepRequest:
-    """A keep asked for: bound to this nonce and key digest (32 bytes each); ``memory`` in bytes."""
-
-    tee: str
-    image: str
-    memory: int
-    nonce: bytes
-    tenant_key_digest: bytes
-
-    def encode(self) -> str:
-        """JSON, in ASCII."""
-        return json.dumps(
-            {
-                "tee": self.tee,
-                "image": self.image,
-                "memory": self.memory,
-                "nonce": self.nonce.hex(),
-                "tenant_key_digest": self.tenant_key_digest.hex(),
-            }
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class KeepCreated:
-    """A keep that a host says it has launched."""
-
-    identifier: str
-    tee: str
-    image_kind: str
-    product: str
 
 
 class _NoRedirect(connect):
@@ -108,43 +59,6 @@ class _NoRedirect(connect):
 
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
-
-
-class Channel:
-    """Opaque messages to and from one keep, carried by its host."""
-
-    def __init__(self, connection: ClientConnection, host: str) -> None:
-        self._connection = connection
-        self._host = host
-
-    async def send(self, message: bytes) -> None:
-        try:
-            await self._connection.send(message)
-        except ConnectionClosed as closed:
-            raise self._closed(closed) from None
-
-    async def receive(self) -> bytes | None:
-        """The next message, or None where the host closed the connection in an orderly way."""
-        try:
-            message = await self._connection.recv(decode=False)
-        except ConnectionClosed as closed:
-            if closed.rcvd is not None and closed.rcvd.code == 1000:
-                return None
-            raise self._closed(closed) from None
-        return bytes(message)
-
-    def _closed(self, closed: ConnectionClosed) -> WasmkeepError:
-        code = closed.rcvd.code if closed.rcvd is not None else 1006
-        reason = closed.rcvd.reason if closed.rcvd is not None else ""
-        error = TimedOut if code == 4003 else SessionError
-        return error(
-            "session.closed",
-            _CLOSE_REASONS.get(code, "the connection to the keep was cut"),
-            found=f"close code {code}" + (f", {printable(reason)}" if reason else ""),
-            required="a verified receipt",
-            meaning=f"what {self._host} says of the cause is its word alone",
-            remedy="run again; if it happens again, ask the host's operator or choose another host",
-        )
 
 
 @dataclass(slots=True)
@@ -192,8 +106,11 @@ class HostClient:
         Raises HostUnreachable, HostRefused.
         """
         if self._platform is None or time.monotonic() - self._platform[0] >= PLATFORM_SECONDS:
-            answer = self._parsed(await self._get("/v1/platform"))
-            self._platform = (time.monotonic(), tuple(_tee(item) for item in _list(answer, "tees")))
+            answer = await self._get("/v1/platform")
+            try:
+                self._platform = (time.monotonic(), read_tees(answer))
+            except NotWasmkeep as odd:
+                raise self._not_wasmkeep(str(odd)) from None
         return self._platform[1]
 
     async def fetch(self, document: Document, /) -> bytes:
@@ -228,7 +145,7 @@ class HostClient:
         try:
             connection = await _NoRedirect(
                 f"{scheme}://{netloc}/v1/session",
-                additional_headers={"Authorization": f"Bearer {self.token}", _KEEP_HEADER: request.encode()},
+                additional_headers={"Authorization": f"Bearer {self.token}", KEEP_HEADER: request.encode()},
                 compression=None,
                 max_size=MAX_MESSAGE_SIZE,
                 max_queue=8,
@@ -252,24 +169,11 @@ class HostClient:
         return connection
 
     def _created(self, connection: ClientConnection) -> KeepCreated:
-        said = [] if connection.response is None else connection.response.headers.get_all(_KEEP_HEADER)
-        if len(said) != 1:
-            raise self._not_wasmkeep(f"{len(said)} headers {_KEEP_HEADER}")
-        answer = self._parsed(said[0])
-        identifier = _text(answer, "id")
-        if not identifier.isascii() or not identifier.replace("-", "").replace("_", "").isalnum():
-            raise self._not_wasmkeep("a keep identifier that is not one")
-        image_kind = _text(_map(answer, "image"), "kind")
-        return KeepCreated(identifier, _text(answer, "tee"), image_kind, _text(answer, "product"))
-
-    def _parsed(self, answer: str | bytes) -> dict[str, Any]:
+        headers = connection.response.headers if connection.response is not None else Headers()
         try:
-            parsed = json.loads(answer)
-        except (ValueError, RecursionError):
-            raise self._not_wasmkeep("an answer that is not JSON") from None
-        if not isinstance(parsed, dict):
-            raise self._not_wasmkeep("an answer of another form")
-        return parsed
+            return read_created(headers.get_all(KEEP_HEADER))
+        except NotWasmkeep as odd:
+            raise self._not_wasmkeep(str(odd)) from None
 
     async def _get(self, path: str) -> bytes:
         headers = [("Authorization", f"Bearer {self.token}"), ("Accept", "*/*")]
@@ -365,59 +269,3 @@ def _notice_a_dead_host(connection: ClientConnection) -> None:
         (socket.TCP_USER_TIMEOUT, 60_000),
     ):
         carrier.setsockopt(socket.IPPROTO_TCP, option, seconds)
-
-
-def printable(text: str) -> str:
-    """A host's words, with everything but printable ASCII escaped, cut to 200 characters."""
-    return text[:200].encode("unicode_escape").decode("ascii")
-
-
-def _tee(item: object) -> TeeOffered:
-    if not isinstance(item, dict):
-        raise _malformed("tees")
-    return TeeOffered(
-        kind=_text(item, "kind"),
-        product=_text(item, "product"),
-        simulated=item.get("simulated") is True,
-        cpu=_text(item, "cpu"),
-        cpu_reason=str(item.get("cpu_reason") or "")[:200],
-        slots=_number(item, "slots"),
-        slots_used=_number(item, "slots_used"),
-    )
-
-
-def _text(answer: dict[str, Any], key: str) -> str:
-    value = answer.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
-        raise _malformed(key)
-    return value
-
-
-def _number(answer: dict[str, Any], key: str) -> int:
-    value = answer.get(key)
-    if type(value) is not int or not 0 <= value < 1 << 53:
-        raise _malformed(key)
-    return value
-
-
-def _map(answer: dict[str, Any], key: str) -> dict[str, Any]:
-    value = answer.get(key)
-    if not isinstance(value, dict):
-        raise _malformed(key)
-    return value
-
-
-def _list(answer: dict[str, Any], key: str) -> list[object]:
-    value = answer.get(key)
-    if not isinstance(value, list) or len(value) > 64:
-        raise _malformed(key)
-    return value
-
-
-def _malformed(key: str) -> HostUnreachable:
-    return HostUnreachable(
-        "host.not-wasmkeep",
-        "the host's answer is not one of wasmkeep's",
-        found=f"no proper {key!r}",
-        remedy="check address, port and version",
-    )

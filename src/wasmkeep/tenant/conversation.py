@@ -28,7 +28,7 @@ from wasmkeep.tenant.traps import describe
 if TYPE_CHECKING:
     from wasmkeep.protocol.session import TenantSession
     from wasmkeep.tenant import streams
-    from wasmkeep.tenant.client import Channel
+    from wasmkeep.tenant.channel import Channel
     from wasmkeep.tenant.events import Watcher
     from wasmkeep.tenant.preparation import Prepared
 

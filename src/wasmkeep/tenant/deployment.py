@@ -32,9 +32,11 @@ from wasmkeep.protocol.session import TenantSession
 from wasmkeep.protocol.statements import Exited
 from wasmkeep.tenant import events, receipts
 from wasmkeep.tenant.appraisal import Appraisal, Appraiser
-from wasmkeep.tenant.client import Channel, HostClient, KeepCreated, KeepRequest
+from wasmkeep.tenant.channel import Channel
+from wasmkeep.tenant.client import HostClient
 from wasmkeep.tenant.conversation import Conversation, bounded
 from wasmkeep.tenant.events import Watcher
+from wasmkeep.tenant.host_api import KeepCreated, KeepRequest
 from wasmkeep.tenant.preparation import Prepared, prepare
 from wasmkeep.tenant.request import DeploymentRequest
 from wasmkeep.tenant.streams import BytesInput, BytesOutput, Input, Output
