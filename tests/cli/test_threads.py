@@ -5,16 +5,42 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from tests.cli.conftest import EXAMPLES, User
-from wasmkeep.cli.threads import abandonable
+from wasmkeep.tenant.threads import abandonable
 
 
 def test_an_error_nobody_foresaw_reaches_the_caller(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError):
         asyncio.run(abandonable(lambda: 1 // 0))
+    assert capfd.readouterr().err == ""
+
+
+def test_who_gives_up_waits_for_nothing_and_hears_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(60)
+        over.set()
+
+    async def given_up() -> None:
+        task = asyncio.create_task(abandonable(work))
+        await asyncio.get_running_loop().run_in_executor(None, begun.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(given_up())
+    assert not over.is_set()
+    go_on.set()
+    assert over.wait(60)
+    for thread in threading.enumerate():
+        if thread.name == "wasmkeep-work":
+            thread.join(60)
     assert capfd.readouterr().err == ""
 
 

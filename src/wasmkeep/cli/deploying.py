@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from wasmkeep.cli import outputs
 from wasmkeep.cli.screens import closing
-from wasmkeep.cli.threads import abandonable
 
 if TYPE_CHECKING:
     import argparse
@@ -61,6 +60,7 @@ def request_for(
 async def prepare(request: DeploymentRequest, screen: DeploymentScreen) -> Prepared:
     """Read, check and compile, before anybody else is asked for anything."""
     from wasmkeep.tenant import preparation
+    from wasmkeep.tenant.threads import abandonable
 
     return await abandonable(lambda: preparation.prepare(request, screen))
 

@@ -40,6 +40,7 @@ from wasmkeep.tenant.host_api import KeepCreated, KeepRequest
 from wasmkeep.tenant.preparation import Prepared, prepare
 from wasmkeep.tenant.request import DeploymentRequest
 from wasmkeep.tenant.streams import BytesInput, BytesOutput, Input, Output
+from wasmkeep.tenant.threads import abandonable
 from wasmkeep.tenant.wiring import wired
 
 OFFER_TIMEOUT = 30.0
@@ -101,7 +102,7 @@ class Deployment:
         began = time.monotonic_ns()
         prepared = self._prepared
         if prepared is None:
-            prepared = await asyncio.to_thread(prepare, self._request, self._emit)
+            prepared = await abandonable(lambda: prepare(self._request, self._emit))
         timeout = prepared.configuration.timeout
         try:
             async with asyncio.timeout(timeout):

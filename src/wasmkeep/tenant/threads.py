@@ -1,4 +1,4 @@
-"""Blocking work in a thread that nobody has to wait for: Ctrl-C ends the command although it goes on."""
+"""Blocking work in a thread that nobody has to wait for: who cancels, or presses Ctrl-C, is free at once."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ async def abandonable(work: Callable[[], T]) -> T:
     future: Future[T] = Future()
 
     def run() -> None:
+        future.set_running_or_notify_cancel()  # from now on nobody's cancelling concerns this thread
         try:
             future.set_result(work())
         except Exception as error:  # noqa: BLE001 - it is raised again where the result is awaited
