@@ -31,6 +31,7 @@ test: setup
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
 soak: setup
+	WASMKEEP_SOAK=1 $(BIN)/python keep/build.py --test
 	WASMKEEP_SOAK=1 $(PYTEST)
 
 check: setup
