@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.timing import milliseconds_since
-from wasmkeep.cli.children import Child, child
+from wasmkeep.cli.children import Child, child, module_command
 from wasmkeep.errors import SystemFailure
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.tenant.client import HostClient
@@ -94,7 +93,7 @@ async def warm_host(*flags: str) -> AsyncIterator[Callable[..., Workload]]:
     ``flags`` are further ones of ``host serve``.
     """
     folder = Path(tempfile.mkdtemp(prefix="wasmkeep-bench-"))
-    command = [sys.executable, "-P", "-m", "wasmkeep.cli", "host", "serve", "--json"]
+    command = [*module_command("wasmkeep.cli"), "host", "serve", "--json"]
     command += ["--private", str(folder / "host")]
     command += ["--simulated", "snp", "--machine", "bench", "--listen", "127.0.0.1:0", *flags]
     try:

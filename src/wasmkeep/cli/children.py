@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,17 @@ from wasmkeep.errors import SystemFailure, TimedOut, WasmkeepError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-__all__ = ["Child", "child", "class_of"]
+__all__ = ["Child", "child", "class_of", "module_command"]
 
 _MAX_LINE = 1 << 16  # bytes of one JSON line
 _MAX_SAID = 1 << 14  # bytes kept of what a child last wrote to standard error
 _GRACE_SECONDS = 5.0
+
+
+def module_command(module: str) -> list[str]:
+    """The words that run a module of wasmkeep's. -P: the current folder may be somebody else's, and nothing
+    is imported from it."""
+    return [sys.executable, "-P", "-m", module]
 
 
 def class_of(code: object) -> type[WasmkeepError] | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wasmkeep.cli.children import child, class_of
+from wasmkeep.cli.children import child, class_of, module_command
 from wasmkeep.cli.folders import folder_of_child
 from wasmkeep.cli.progress import progress
 from wasmkeep.cli.screens import cpu_note, simulated_banner
@@ -58,9 +57,7 @@ async def local_host(
     Where ``meanwhile`` fails first there is no use for a host, and its error is raised.
     """
     with folder_of_child() as folder:
-        # -P: the current folder may be somebody else's, and nothing is imported from it.
-        command = [sys.executable, "-P", "-m", "wasmkeep.cli", "host", "serve", "--json"]
-        command += ["--private", str(folder)]
+        command = [*module_command("wasmkeep.cli"), "host", "serve", "--json", "--private", str(folder)]
         command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
         for limit in ("--idle", "--stall", "--compute", "--lifetime"):
             command += [limit, _NO_HURRY]  # one's own program may wait for its user as any local command may

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from wasmkeep.cli.children import child
+from wasmkeep.cli.children import child, module_command
 from wasmkeep.cli.progress import progress
 from wasmkeep.errors import UsageError
 
@@ -65,8 +64,7 @@ async def booted(
 
     ``meanwhile`` is called while it boots, for what takes time anyway.
     """
-    # -P: the current folder may be somebody else's, and nothing is imported from it.
-    command = [sys.executable, "-P", "-m", "wasmkeep.simulator", "--machine", settings.name]
+    command = [*module_command("wasmkeep.simulator"), "--machine", settings.name]
     command += ["--product", settings.product, "--cpu", settings.cpu, "--socket", str(socket)]
     doing = f"the simulated machine {settings.name}; a new one makes its keys, this once"
     async with child(command, name="the simulated machine", lines_on="stdout") as process:

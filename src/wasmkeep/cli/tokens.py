@@ -6,10 +6,9 @@ import os
 import re
 import stat
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from wasmkeep.cli.flags import read_file
-from wasmkeep.errors import HostUnreachable, InputError
+from wasmkeep.errors import InputError
 from wasmkeep.tenant.address import LOOPBACK, HostAddress
 
 if TYPE_CHECKING:
@@ -19,22 +18,24 @@ __all__ = ["find"]
 
 _FORM = re.compile(r"wk_[A-Za-z0-9_-]{43}")
 _MAX_SIZE = 4096  # bytes of a token file
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def find(path: str | None, host: str, console: Console) -> str:
     """The token to show ``host``: of ``--token-file``, else WASMKEEP_TOKEN, else what a host of this user on
     loopback left in the user's runtime folder. A token file that others may read is warned of. Raises
-    InputError where there is none, or it is not one.
+    InputError where there is none, or it is not one; without either, ConfigurationError where ``host`` is no
+    address, and HostUnreachable where nobody is there on loopback.
     """
     if path is not None:
         _warn_of_readers(path, console)
         return _checked(read_file(path, "the token file", limit=_MAX_SIZE).decode("ascii", "replace"), path)
     if value := os.environ.get("WASMKEEP_TOKEN"):
         return _checked(value, "WASMKEEP_TOKEN")
-    if local := _of_local_host(host):
-        return local
-    _require_somebody_there(host)
+    address = HostAddress.parse(host)
+    if address.hostname in LOOPBACK:
+        if local := _of_local_host(address):
+            return local
+        _require_somebody_there(address)
     raise InputError(
         "token.missing",
         f"there is no token for {host}",
@@ -43,25 +44,17 @@ def find(path: str | None, host: str, console: Console) -> str:
     )
 
 
-def _require_somebody_there(host: str) -> None:
+def _require_somebody_there(address: HostAddress) -> None:
     """On loopback a missing token mostly means that no host is running: then that is what to say.
 
-    Raises HostUnreachable, ConfigurationError where ``host`` is no address.
+    Raises HostUnreachable.
     """
     import socket
 
-    address = HostAddress.parse(host)
-    if address.hostname not in LOOPBACK:
-        return
     try:
         socket.create_connection((address.hostname, address.port), timeout=1.0).close()
     except OSError as error:
-        raise HostUnreachable(
-            "host.unreachable",
-            f"the host {address.url} cannot be reached",
-            found=error.strerror or type(error).__name__,
-            remedy="is `wasmkeep host serve` running there?",
-        ) from None
+        raise address.unreachable(error.strerror or type(error).__name__) from None
 
 
 def _warn_of_readers(path: str, console: Console) -> None:
@@ -77,18 +70,11 @@ def _warn_of_readers(path: str, console: Console) -> None:
         console.show(warning("token-file", text))
 
 
-def _of_local_host(host: str) -> str | None:
+def _of_local_host(address: HostAddress) -> str | None:
     from wasmkeep.host.private_files import read_private
     from wasmkeep.host.tokens import runtime_token_path
 
-    try:
-        parts = urlsplit(host)
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return None  # the client says what is wrong with the address
-    if parts.hostname not in LOOPBACK or port is None:
-        return None
-    path = runtime_token_path(port)
+    path = runtime_token_path(address.port)
     try:
         text = read_private(path, _MAX_SIZE).decode("ascii", "replace")
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -22,11 +21,11 @@ from wasmkeep.endorsements import CertChain, Crl, Document, Product, Source, Vce
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.host import openapi
 from wasmkeep.host.endings import STOPPED, TENANT_LEFT
-from wasmkeep.host.gate import Gate, owner_in
+from wasmkeep.host.gate import Gate, owner_in, refuse
 from wasmkeep.host.images import Images
 from wasmkeep.host.keeps import EndedKeep, Keeps, LivingKeep
 from wasmkeep.host.machine import Platform, PlatformStatus
-from wasmkeep.host.replies import Refused, json_response
+from wasmkeep.host.replies import Refused, json_bytes, json_response
 from wasmkeep.host.requests import KEEP_HEADER, KeepRequest, parse_keep_request, read_body, read_keep_header
 from wasmkeep.host.session import join, serve_session
 from wasmkeep.host.settings import Limits
@@ -176,12 +175,11 @@ class _Api:
             wanted = parse_keep_request(read_keep_header(socket.headers.getlist(KEEP_HEADER)))
             living, created = await self._create(wanted, owner_in(socket.scope))
         except Refused as refused:
-            await _deny(socket, refused)
+            await refuse(refused, socket.scope, socket.receive, socket.send)
             return
-        said = json.dumps(created, separators=(",", ":")).encode()
         await asyncio.sleep(0)  # the launch sets out before the answer: it takes longer
         try:
-            await join(living, socket, headers=[(KEEP_HEADER.encode(), said)])
+            await join(living, socket, headers=[(KEEP_HEADER.encode(), json_bytes(created))])
         finally:
             living.keep.end(TENANT_LEFT)  # also where the tenant left before it was answered
 
@@ -247,7 +245,7 @@ class _Api:
         try:
             await serve_session(self._host.keeps, socket, socket.path_params["keep"], owner_in(socket.scope))
         except Refused as refused:
-            await _deny(socket, refused)
+            await refuse(refused, socket.scope, socket.receive, socket.send)
 
     async def cert_chain(self, request: Request) -> Response:
         return await self._endorsement(
@@ -289,11 +287,6 @@ class _Api:
             raise Refused(503, "machine", "the machine does not answer") from None
         self._status_known = (status, time.monotonic())
         return status
-
-
-async def _deny(socket: WebSocket, refused: Refused) -> None:
-    await socket.receive()
-    await socket.send_denial_response(refused.response())
 
 
 def _described(found: LivingKeep | EndedKeep) -> dict[str, object]:

@@ -21,7 +21,7 @@ from wasmkeep.host.replies import Refused
 from wasmkeep.host.settings import Limits
 from wasmkeep.host.tokens import Tokens
 
-__all__ = ["LOOPBACK_NAMES", "Gate", "owner_in"]
+__all__ = ["LOOPBACK_NAMES", "Gate", "owner_in", "refuse"]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_PATHS = frozenset({"/v1/health"})

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-__all__ = ["Refused", "json_response"]
+__all__ = ["Refused", "json_bytes", "json_response"]
 
 
 class Refused(Exception):
@@ -32,8 +32,14 @@ class Refused(Exception):
         return response
 
 
-def json_response(content: Any, status: int = 200) -> Response:  # Any: whatever JSON can hold
-    body = json.dumps(content, separators=(",", ":")).encode()
+def json_bytes(content: Any) -> bytes:  # Any: whatever JSON can hold
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def json_response(content: Any, status: int = 200) -> Response:  # Any: as above
     return Response(
-        body, status, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}, "application/json"
+        json_bytes(content),
+        status,
+        {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        "application/json",
     )

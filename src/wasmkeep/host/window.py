@@ -1,8 +1,8 @@
 """The shared window, as the host reads and writes it: bytes in, what the keep asks for out. No I/O.
 
 Layout and fields: ``docs/host-interface.md``; the window begins with the GHCB page. All integers are
-little-endian. A keep may be hostile to its host
-too, so each field is read once, checked, and anything the interface does not have ends the keep.
+little-endian. A keep may be hostile to its host too, so each field is read once, checked, and anything the
+interface does not have ends the keep.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from wasmkeep.errors import ConfigurationError
+from wasmkeep.errors import ConfigurationError, HostUnreachable
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this computer, which plain HTTP may reach."""
@@ -47,3 +47,12 @@ class HostAddress:
             )
         secure = parts.scheme == "https"
         return cls(plain, parts.hostname, port or (443 if secure else 80), secure)
+
+    def unreachable(self, found: str) -> HostUnreachable:
+        """The error that no connection could be made, because of ``found``."""
+        return HostUnreachable(
+            "host.unreachable",
+            f"the host {self.url} cannot be reached",
+            found=found,
+            remedy="is `wasmkeep host serve` running there?",
+        )

@@ -220,12 +220,7 @@ class HostClient:
             found = "a name that no network has"
         else:
             found = error.strerror or type(error).__name__
-        return HostUnreachable(
-            "host.unreachable",
-            f"the host {self.name} cannot be reached",
-            found=found,
-            remedy="is `wasmkeep host serve` running there?",
-        )
+        return self._address.unreachable(found)
 
     def _silent(self) -> TimedOut:
         return TimedOut(
