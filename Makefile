@@ -51,7 +51,7 @@ bench: setup
 
 lock:
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet "uv>=0.13,<0.14"
-	build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev -o requirements.lock pyproject.toml
+	build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --extra emulator -o requirements.lock pyproject.toml
 
 clean:
 	rm -rf build $(VENV) keep/.zig-cache src/wasmkeep/image/*.elf
