@@ -1,12 +1,12 @@
 """The chip's key slots: which ASID has which memory key, and what must be flushed before one is used again.
 
-Two views of one table. The firmware's: `activate`, `deactivate`, `df_flush` (SEV API 0.24, ACTIVATE, DEACTIVATE,
-DF_FLUSH), each refusing with the specification's status and then changing nothing. The kernel's: `reserve` and
-`release`, which hand ASIDs out as Linux ``arch/x86/kvm/svm/sev.c`` does: fresh ones first, used ones after one
-flush for all of them. The memory controller and the cores ask `key`.
+Two views of one table. The firmware's: `activate`, `deactivate`, `df_flush` (SEV API 0.24, ACTIVATE,
+DEACTIVATE, DF_FLUSH), each refusing with the specification's status and then changing nothing. The kernel's:
+`reserve` and `release`, which hand ASIDs out as Linux ``arch/x86/kvm/svm/sev.c`` does: fresh ones first,
+used ones after one flush for all of them. The memory controller and the cores ask `key`.
 
-ASIDs from 1 up to below `min_sev_asid` are for SEV-ES and SNP guests, those from there to `count` for plain SEV: a
-BIOS setting, shown to the kernel as CPUID 8000_001F ECX and EDX.
+ASIDs from 1 up to below `min_sev_asid` are for SEV-ES and SNP guests, those from there to `count` for plain
+SEV: a BIOS setting, shown to the kernel as CPUID 8000_001F ECX and EDX.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class KeySlots:
             self._wbinvd_due = False
 
     def df_flush(self) -> None:
-        """DF_FLUSH and SNP_DF_FLUSH: every dirty slot is clean. WBINVD_REQUIRED where cores were not flushed."""
+        """DF_FLUSH and SNP_DF_FLUSH: every dirty slot is clean. WBINVD_REQUIRED where cores were not
+        flushed.
+        """
         with self._lock:
             require(not self._wbinvd_due, SevStatus.WBINVD_REQUIRED)
             self._dirty.clear()

@@ -1,12 +1,12 @@
 """Memory as the secure processor reaches it: by system physical address, raw or through a guest's key.
 
-Raw bytes are what DRAM holds: ciphertext where a guest wrote privately, plaintext where the host wrote. Addresses are
-those of the command buffers (`p` in SEV API 0.24); the caller's memory decides what they mean. A range that is not
-memory is `Refused` with INVALID_ADDRESS, before anything was changed.
+Raw bytes are what DRAM holds: ciphertext where a guest wrote privately, plaintext where the host wrote.
+Addresses are those of the command buffers (`p` in SEV API 0.24); the caller's memory decides what they mean.
+A range that is not memory is `Refused` with INVALID_ADDRESS, before anything was changed.
 
-A key is an object that encrypts for whoever holds it and gives its bytes to nobody. The firmware draws it with the
-guest, puts it into the guest's key slot at ACTIVATE (`key_slots`), and passes it here; `KeySlots.key` gives cores the
-same object.
+A key is an object that encrypts for whoever holds it and gives its bytes to nobody. The firmware draws it
+with the guest, puts it into the guest's key slot at ACTIVATE (`key_slots`), and passes it here;
+`KeySlots.key` gives cores the same object.
 """
 
 from __future__ import annotations
