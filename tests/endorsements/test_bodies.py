@@ -11,11 +11,23 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.endorsements.bodies import ARK, ASK, CHAIN_BODY, der, pem
-from wasmkeep.endorsements.bodies import check_der, split_chain
+from tests.endorsements.bodies import (
+    ARK,
+    ASK,
+    CEK_BODY,
+    CHAIN_BODY,
+    SEV_ARK,
+    SEV_ASK,
+    SEV_CA_BODY,
+    VERSION_1,
+    der,
+    pem,
+)
+from wasmkeep.endorsements.bodies import check_der, check_sev_certificate, split_chain, split_sev_ca
 from wasmkeep.errors import HostUnreachable
 
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "snp"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "vectors"
+VECTORS, SEV_VECTORS = SHARED / "snp", SHARED / "sev"
 ROOTS = VECTORS / "ca-roots"
 
 
@@ -73,3 +85,39 @@ def test_genuine_certificates_pass() -> None:
     ask, ark, *_ = x509.load_pem_x509_certificates((ROOTS / "genoa-ask-ark-asvk.pem").read_bytes())
     body = ask.public_bytes(Encoding.PEM) + ark.public_bytes(Encoding.PEM)
     assert split_chain(body) == (ask.public_bytes(Encoding.DER), ark.public_bytes(Encoding.DER))
+
+
+SMALL = VERSION_1 + bytes(828)
+
+
+def test_ask_and_ark_in_amds_format_are_told_apart() -> None:
+    assert split_sev_ca(SEV_CA_BODY) == (SEV_ASK, SEV_ARK)
+    assert split_sev_ca(SMALL * 2) == (SMALL, SMALL)
+    assert split_sev_ca(SMALL + SMALL[:576]) == (SMALL, SMALL[:576]), "Naples' ARK without signature"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", SEV_ASK, SEV_CA_BODY[:-1], SEV_CA_BODY + b"\0", SEV_ASK + bytes(1600), SMALL + SEV_ARK],
+    ids=["empty", "page", "one", "short", "long", "no version", "two sizes"],
+)
+def test_another_pair_is_refused(body: bytes) -> None:
+    with pytest.raises(HostUnreachable) as refused:
+        split_sev_ca(body)
+    assert refused.value.check == "endorsements.body"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", CEK_BODY[:-1], CEK_BODY + b"\0", bytes(2084)])
+def test_another_sev_certificate_is_refused(body: bytes) -> None:
+    check_sev_certificate(CEK_BODY, "a CEK")
+    with pytest.raises(HostUnreachable):
+        check_sev_certificate(body, "a CEK")
+
+
+@pytest.mark.skipif(not SEV_VECTORS.is_dir(), reason="no vectors beside the checkout")
+@pytest.mark.parametrize("chain", ["naples-chain", "milan-chain"])
+def test_genuine_sev_certificates_pass(chain: str) -> None:
+    folder = SEV_VECTORS / chain
+    check_sev_certificate((folder / "cek.cert").read_bytes(), "a CEK")
+    ask, ark = (folder / "ask.cert").read_bytes(), (folder / "ark.cert").read_bytes()
+    assert split_sev_ca(ask + ark) == (ask, ark)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endorsements.bodies import BODIES, CHAIN, CRL, VCEK, VCEK_BODY, der
+from tests.endorsements.bodies import BODIES, CEK, CHAIN, CRL, SEV_BODIES, SEV_CA, VCEK, VCEK_BODY, der
 from wasmkeep.endorsements import CachedSource, Document, FolderSource, collect
 from wasmkeep.endorsements.bodies import split_chain
 from wasmkeep.errors import HostRefused, InputError, SystemFailure
@@ -19,7 +19,7 @@ class Counting:
     """A source that counts, can be made to refuse, and can be made to answer with something else."""
 
     def __init__(self) -> None:
-        self.bodies = dict(BODIES)
+        self.bodies = BODIES | SEV_BODIES
         self.asked: list[Document] = []
         self.refusing = False
 
@@ -56,21 +56,24 @@ def test_one_failure_is_that_error_and_not_a_group(tmp_path: Path) -> None:
     assert refused.value.check == "endorsements.rate_limited"
 
 
-def test_a_vcek_is_fetched_once_and_survives_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", [VCEK, CEK])
+def test_what_never_changes_is_fetched_once_and_survives_a_restart(
+    tmp_path: Path, document: Document
+) -> None:
     source, clock = Counting(), Clock()
 
     async def scenario() -> None:
         first = CachedSource(source, tmp_path, clock=clock)
-        await first.fetch(VCEK)
+        await first.fetch(document)
         clock.now += 10 * 365 * 86400
-        await first.fetch(VCEK)
-        assert await CachedSource(source, tmp_path, clock=clock).fetch(VCEK) == VCEK_BODY
+        await first.fetch(document)
+        assert await CachedSource(source, tmp_path, clock=clock).fetch(document) == source.bodies[document]
 
     asyncio.run(scenario())
-    assert source.asked == [VCEK]
+    assert source.asked == [document]
 
 
-@pytest.mark.parametrize("document", [CRL, CHAIN])
+@pytest.mark.parametrize("document", [CRL, CHAIN, SEV_CA])
 def test_an_old_list_or_chain_is_fetched_again(tmp_path: Path, document: Document) -> None:
     source, clock = Counting(), Clock()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasmkeep.endorsements import CertChain, Crl, Product, Vcek
+from wasmkeep.endorsements import Cek, CertChain, Crl, Product, SevCa, SevProduct, Vcek
 from wasmkeep.errors import InputError
 
 CHIP = bytes(range(1, 65))
@@ -128,4 +128,27 @@ def test_products_by_name(name: str) -> None:
 def test_another_product_is_refused(name: str) -> None:
     with pytest.raises(InputError) as refused:
         Product.named(name)
+    assert refused.value.check == "endorsements.product"
+
+
+def test_names_of_the_documents_of_sev() -> None:
+    assert Cek(CHIP).url_path == Cek(CHIP).file_path == f"cek/id/{CHIP.hex()}"
+    assert Cek.of_request(CHIP.hex().upper()) == Cek(CHIP)
+    assert SevCa(SevProduct.NAPLES).file_path == "sev/ask_ark_naples.cert"
+    assert SevProduct.named("Rome") is SevProduct.ROME
+
+
+@pytest.mark.parametrize(
+    "chip", ["", "00", "00" * 64, "../" * 42 + "aa", CHIP.hex()[:-1] + "g", CHIP.hex() + "0"]
+)
+def test_a_request_with_a_wrong_chip_names_no_cek(chip: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Cek.of_request(chip)
+    assert refused.value.check == "endorsements.name"
+
+
+@pytest.mark.parametrize("name", ["", "bulldozer", "../rome", "rome\n"])
+def test_another_generation_of_sev_is_refused(name: str) -> None:
+    with pytest.raises(InputError) as refused:
+        SevProduct.named(name)
     assert refused.value.check == "endorsements.product"

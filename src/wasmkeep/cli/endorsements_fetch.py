@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "execute"]
 
-_AMD = "https://kdsintf.amd.com"
+_PRODUCTS = ("naples", "rome", "milan", "genoa", "turin")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +23,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "report", nargs="?", metavar="REPORT", help="also the certificate of the key that signed it"
     )
+    parser.add_argument("--product", choices=_PRODUCTS, help="the generation, without a report's")
     parser.add_argument(
-        "--product", choices=("milan", "genoa", "turin"), help="the generation, without a report's"
+        "--sev", action="store_true", help="ASK and ARK for SEV and SEV-ES, instead of chain and list"
+    )
+    parser.add_argument(
+        "--chip-id", metavar="HEX", help="with --sev: also this chip's CEK, by the 128 digits of its GET_ID"
     )
     parser.add_argument(
         "--to", required=True, metavar="FOLDER", help="where they go; what is there is replaced"
     )
     parser.add_argument(
-        "--from", dest="source", default=_AMD, metavar="URL", help=f"the service; default: {_AMD}"
+        "--from", dest="source", metavar="URL", help="the service; default: AMD's own addresses"
     )
     parser.epilog = "Nothing that is fetched is believed: `wasmkeep evidence verify` checks it."
     flags.add_output_flags(parser)
@@ -40,10 +44,28 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     """Fetch chain, revocation list, and where a report is named its key's certificate."""
     import asyncio
 
-    from wasmkeep.endorsements import CertChain, Crl
+    return asyncio.run(_fetch(options, _of_sev(options) if options.sev else _of_snp(options), console))
 
+
+def _of_sev(options: argparse.Namespace) -> tuple[Document, ...]:
+    """ASK and ARK of the generation, and where a chip is named its CEK."""
+    from wasmkeep.endorsements import Cek, SevCa, SevProduct
+    from wasmkeep.errors import UsageError
+
+    if options.product is None or options.report is not None:
+        raise UsageError("usage", "--sev is about a generation and a chip", required="--product, no REPORT")
+    pair = SevCa(SevProduct.named(options.product))
+    return (pair,) if options.chip_id is None else (pair, Cek.of_request(options.chip_id))
+
+
+def _of_snp(options: argparse.Namespace) -> tuple[Document, ...]:
+    from wasmkeep.endorsements import CertChain, Crl
+    from wasmkeep.errors import UsageError
+
+    if options.chip_id is not None:
+        raise UsageError("usage", "--chip-id needs --sev", required="--sev, or a REPORT")
     product, documents = _of_report(options)
-    return asyncio.run(_fetch(options, (CertChain(product), Crl(product), *documents), console))
+    return (CertChain(product), Crl(product), *documents)
 
 
 def _of_report(options: argparse.Namespace) -> tuple[Product, tuple[Document, ...]]:
@@ -75,14 +97,14 @@ async def _fetch(options: argparse.Namespace, documents: tuple[Document, ...], c
     from pathlib import Path
 
     from wasmkeep.cli.progress import progress
-    from wasmkeep.endorsements import CachedSource, HttpSource
+    from wasmkeep.endorsements import AmdSource, CachedSource, HttpSource
 
-    async with HttpSource(options.source) as service:
+    async with AmdSource() if options.source is None else HttpSource(options.source) as service:
         kept = CachedSource(service, Path(options.to))
         for document in documents:
             path = str(Path(options.to) / document.file_path)
             with progress(console, "fetching", "fetching", document.file_path):
                 body = await kept.refresh(document)
-            facts = {"file": path, "size": len(body), "source": options.source}
+            facts = {"file": path, "size": len(body), "source": options.source or "AMD"}
             console.show(Block("fetched", "fetched", (f"{path} ({len(body)} B), not checked",), facts))
     return 0

@@ -1,11 +1,29 @@
 """Clients and cache for key distribution services: fetch and keep what ``wasmkeep.evidence`` then checks."""
 
 from wasmkeep.endorsements.cache import CachedSource
-from wasmkeep.endorsements.documents import CertChain, Crl, Document, Product, Vcek
-from wasmkeep.endorsements.sources import Endorsements, FolderSource, HttpSource, Source, collect
+from wasmkeep.endorsements.documents import (
+    Cek,
+    CertChain,
+    Crl,
+    Document,
+    Product,
+    SevCa,
+    SevProduct,
+    Vcek,
+)
+from wasmkeep.endorsements.sources import (
+    AmdSource,
+    Endorsements,
+    FolderSource,
+    HttpSource,
+    Source,
+    collect,
+)
 
 __all__ = [
+    "AmdSource",
     "CachedSource",
+    "Cek",
     "CertChain",
     "Crl",
     "Document",
@@ -13,6 +31,8 @@ __all__ = [
     "FolderSource",
     "HttpSource",
     "Product",
+    "SevCa",
+    "SevProduct",
     "Source",
     "Vcek",
     "collect",

@@ -11,9 +11,14 @@ import re
 
 from wasmkeep.errors import HostUnreachable
 
-__all__ = ["check_chain", "check_der", "split_chain"]
+__all__ = ["check_chain", "check_der", "check_sev_ca", "check_sev_certificate", "split_chain", "split_sev_ca"]
 
 _SEQUENCE = 0x30
+_SEV_VERSION = (1).to_bytes(4, "little")
+_SEV_CERTIFICATE_BYTES = 2084
+_SEV_CA_SIZES = {2 * 1600: 1600, 2 * 832: 832, 832 + 576: 832}
+"""Size of an ASK by that of ASK and ARK: keys of 4096 bits, of 2048, and an ARK of 2048 without signature, as
+Naples' was published first."""
 _PEM_BLOCK = re.compile(
     rb"-----BEGIN CERTIFICATE-----\r?\n((?:[A-Za-z0-9+/=]{1,76}\r?\n)+)-----END CERTIFICATE-----\r?\n?"
 )
@@ -64,6 +69,30 @@ def split_chain(body: bytes) -> tuple[bytes, bytes]:
 
 def check_chain(body: bytes) -> None:
     split_chain(body)
+
+
+def check_sev_certificate(body: bytes, what: str) -> None:
+    """2084 bytes of version 1 (SEV API 0.24, AMD 55766, appendix C.1).
+
+    Raises ``HostUnreachable`` (check ``endorsements.body``) otherwise.
+    """
+    if len(body) != _SEV_CERTIFICATE_BYTES or not body.startswith(_SEV_VERSION):
+        raise wrong_body(what, f"{len(body)} bytes, {_opening(body)}")
+
+
+def split_sev_ca(body: bytes) -> tuple[bytes, bytes]:
+    """ASK and ARK, each of version 1, from a file of both (SEV API 0.24, AMD 55766, appendix B.1).
+
+    Raises ``HostUnreachable`` (check ``endorsements.body``) otherwise.
+    """
+    size = _SEV_CA_SIZES.get(len(body))
+    if size is None or not (body.startswith(_SEV_VERSION) and body.startswith(_SEV_VERSION, size)):
+        raise wrong_body("ASK and ARK in AMD's format", f"{len(body)} bytes, {_opening(body)}")
+    return body[:size], body[size:]
+
+
+def check_sev_ca(body: bytes) -> None:
+    split_sev_ca(body)
 
 
 def wrong_body(what: str, found: str) -> HostUnreachable:

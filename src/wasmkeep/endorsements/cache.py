@@ -1,8 +1,8 @@
 """Endorsements kept on disk, in the layout of a folder of endorsements.
 
-A VCEK is fetched once: it never changes for one product, chip and TCB. Chain and revocation list are fetched
-again when the kept copy is old. Where that fails the kept copy is used: it may be old, and evidence judges
-it by its own dates, and by the newest list the tenant has seen.
+A VCEK is fetched once: it never changes for one product, chip and TCB; nor does a chip's CEK. Chains and
+revocation lists are fetched again when the kept copy is old. Where that fails the kept copy is used: it may
+be old, and evidence judges it by its own dates, and by the newest list the tenant has seen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wasmkeep.endorsements.documents import Document, Vcek
+from wasmkeep.endorsements.documents import Cek, Document, Vcek
 from wasmkeep.endorsements.sources import Source, read_bounded
 from wasmkeep.errors import SystemFailure, WasmkeepError
 from wasmkeep.whole_file import write_whole
@@ -88,7 +88,7 @@ class CachedSource:
             return kept.body
 
     def _is_current(self, document: Document, kept: _Kept) -> bool:
-        if isinstance(document, Vcek):
+        if isinstance(document, Vcek | Cek):
             return True
         now = self._clock()
         # A time in the future is a wrong clock, then or now: fetch again.

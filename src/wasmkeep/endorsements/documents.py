@@ -7,10 +7,13 @@ Interface Specification", chapter 4)::
     /vcek/v1/Turin/<hwid>?fmcSPL=1&blSPL=...                             DER, the VCEK of a Turin
     /vcek/v1/<product>/cert_chain                                        PEM, ASK then ARK
     /vcek/v1/<product>/crl                                               DER, the ARK's revocation list
+    /cek/id/<128 hexadecimal digits>                                     a chip's signed CEK, SEV certificate
+    /sev/ask_ark_<product>.cert                                          ASK then ARK in AMD's own format
 
-The same names make up a folder of endorsements, with the query as the last part of a file's name. Every part
-is checked before it becomes part of a path: a product is one of three words, a hardware id hexadecimal
-digits, a security patch level an integer of one byte.
+The last two are for SEV and SEV-ES (SEV API 0.24, AMD 55766, appendices B and C); AMD serves the pair from
+its download site. The same names make up a folder of endorsements, with the query as the last part of a
+file's name. Every part is checked before it becomes part of a path: a product is one of a few words, a
+hardware id hexadecimal digits, a security patch level an integer of one byte.
 
 Nothing here is trusted or decides trust: ``wasmkeep.evidence`` checks what these documents say.
 """
@@ -22,14 +25,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wasmkeep.endorsements.bodies import check_chain, check_der
+from wasmkeep.endorsements.bodies import check_chain, check_der, check_sev_ca, check_sev_certificate
 from wasmkeep.errors import InputError
 
-__all__ = ["CertChain", "Crl", "Document", "Product", "Vcek"]
+__all__ = ["Cek", "CertChain", "Crl", "Document", "Product", "SevCa", "SevProduct", "Vcek"]
 
 VCEK_BYTES = 8 * 1024
 CHAIN_BYTES = 64 * 1024
 CRL_BYTES = 1024 * 1024
+SEV_CERTIFICATE_BYTES = 2084
+SEV_CA_BYTES = 2 * 1600
 _HWID_BYTES = 64
 _TURIN_HWID_BYTES = 8
 _DECIMAL = re.compile(r"[0-9]{1,3}\Z")
@@ -54,12 +59,7 @@ class Product(StrEnum):
         try:
             return cls(name.capitalize())
         except ValueError:
-            raise InputError(
-                "endorsements.product",
-                "there is no such processor generation",
-                found=repr(name[:32]),
-                required=", ".join(cls),
-            ) from None
+            raise _no_product(name, cls) from None
 
     @property
     def levels(self) -> tuple[tuple[str, int], ...]:
@@ -69,6 +69,24 @@ class Product(StrEnum):
     @property
     def hwid_bytes(self) -> int:
         return _TURIN_HWID_BYTES if self is Product.TURIN else _HWID_BYTES
+
+
+class SevProduct(StrEnum):
+    """A processor generation that has SEV, spelled as in the names of AMD's files."""
+
+    NAPLES = "naples"
+    ROME = "rome"
+    MILAN = "milan"
+    GENOA = "genoa"
+    TURIN = "turin"
+
+    @classmethod
+    def named(cls, name: str) -> SevProduct:
+        """The product of this name, in any case. Raises ``InputError`` for any other name."""
+        try:
+            return cls(name.lower())
+        except ValueError:
+            raise _no_product(name, cls) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +217,74 @@ class Crl:
         check_der(body, "a revocation list")
 
 
-Document = Vcek | CertChain | Crl
+@dataclass(frozen=True, slots=True)
+class Cek:
+    """A chip's CEK as its ASK signed it; the chip itself exports it unsigned. It never changes for one chip.
+
+    ``chip_id`` is GET_ID's, 64 bytes (a Turin's eight and zeros).
+    """
+
+    chip_id: bytes
+
+    max_bytes = SEV_CERTIFICATE_BYTES
+    media_type = "application/octet-stream"
+    query = ""
+
+    def __post_init__(self) -> None:
+        if len(self.chip_id) != _HWID_BYTES or not any(self.chip_id):
+            raise _malformed("chip id", self.chip_id[:_HWID_BYTES].hex(), "64 bytes, not all zero")
+
+    @classmethod
+    def of_request(cls, chip_id: str) -> Cek:
+        """The CEK that a request names, by 128 hexadecimal digits."""
+        if len(chip_id) != 2 * _HWID_BYTES or not _LOWER_HEX.match(chip_id.lower()):
+            raise _malformed("chip id", repr(chip_id[:128]), f"{2 * _HWID_BYTES} hexadecimal digits")
+        return cls(bytes.fromhex(chip_id))
+
+    @property
+    def url_path(self) -> str:
+        return f"cek/id/{self.chip_id.hex()}"
+
+    @property
+    def file_path(self) -> str:
+        return self.url_path
+
+    def check(self, body: bytes) -> None:
+        check_sev_certificate(body, "a SEV certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class SevCa:
+    """ASK then ARK of one generation, in the format of SEV API 0.24 (AMD 55766), appendix B."""
+
+    product: SevProduct
+
+    max_bytes = SEV_CA_BYTES
+    media_type = "application/octet-stream"
+    query = ""
+
+    @property
+    def url_path(self) -> str:
+        return f"sev/ask_ark_{self.product}.cert"
+
+    @property
+    def file_path(self) -> str:
+        return self.url_path
+
+    def check(self, body: bytes) -> None:
+        check_sev_ca(body)
+
+
+Document = Vcek | CertChain | Crl | Cek | SevCa
+
+
+def _no_product(name: str, products: type[StrEnum]) -> InputError:
+    return InputError(
+        "endorsements.product",
+        "there is no such processor generation",
+        found=repr(name[:32]),
+        required=", ".join(products),
+    )
 
 
 def _malformed(what: str, found: str, required: str) -> InputError:

@@ -19,7 +19,7 @@ from typing import Protocol
 import httpx
 
 from wasmkeep.endorsements.bodies import split_chain
-from wasmkeep.endorsements.documents import CertChain, Crl, Document, Vcek
+from wasmkeep.endorsements.documents import Cek, CertChain, Crl, Document, SevCa, Vcek
 from wasmkeep.errors import (
     ConfigurationError,
     HostRefused,
@@ -29,8 +29,10 @@ from wasmkeep.errors import (
     WasmkeepError,
 )
 
-__all__ = ["Endorsements", "FolderSource", "HttpSource", "Source", "collect"]
+__all__ = ["AMD_KDS", "AmdSource", "Endorsements", "FolderSource", "HttpSource", "Source", "collect"]
 
+AMD_KDS = "https://kdsintf.amd.com"
+_AMD_DOWNLOADS = "https://download.amd.com/developer/eula"
 CONNECT_SECONDS = 10.0
 TOTAL_SECONDS = 30.0
 _HOST = re.compile(r"[A-Za-z0-9.:_-]+\Z")
@@ -242,6 +244,29 @@ class HttpSource:
         )
 
 
+class AmdSource:
+    """AMD's own addresses: the key distribution service, and the download site for SEV's ASK and ARK."""
+
+    def __init__(self) -> None:
+        self._kds = HttpSource(AMD_KDS)
+        self._downloads = HttpSource(_AMD_DOWNLOADS)
+
+    async def __aenter__(self) -> AmdSource:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._kds.aclose()
+        await self._downloads.aclose()
+
+    async def fetch(self, document: Document, /) -> bytes:
+        """The document's bytes. Raises what ``HttpSource.fetch`` raises."""
+        source = self._downloads if isinstance(document, SevCa) else self._kds
+        return await source.fetch(document)
+
+
 def _no_tls() -> ssl.SSLContext:
     """For plain HTTP: trusts no certificate, and spares loading the system's."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -271,6 +296,10 @@ def _bad_base(found: str) -> ConfigurationError:
 def _describe(document: Document) -> str:
     if isinstance(document, Vcek):
         return f"VCEK of this {document.product} chip at this TCB ({document.query})"
+    if isinstance(document, Cek):
+        return "signed CEK of this chip"
+    if isinstance(document, SevCa):
+        return f"ASK and ARK of {document.product.capitalize()} for SEV"
     if isinstance(document, CertChain):
         return f"certificate chain of {document.product}"
     return f"revocation list of {document.product}"
