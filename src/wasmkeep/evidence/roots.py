@@ -20,7 +20,7 @@ _DIGEST_SIZE = 32
 class Root:
     """A root key that a chain may end at.
 
-    ``product`` is the generation it speaks for, empty for a simulator's (there the leaf certificate says);
+    ``product`` is the generation it speaks for, empty for a simulator's (there its certificates say);
     ``simulated`` is True only for a root made from a policy's pin.
     """
 
@@ -42,14 +42,17 @@ def _amd(product: str, digest: str) -> Root:
 
 
 _AMD = (
-    # Each digest agrees in at least five independent projects and with AMD's published certificate.
+    # Of Milan, Genoa and Turin each digest agrees in at least five independent projects and with AMD's
+    # published certificate. Naples and Rome have no X.509 root: these are of their ARKs in AMD's own format.
+    _amd("Naples", "3a04f8f1347de206c9206a81148ba4ef0a233b245d43a15dd82de043bb3e4f69"),
+    _amd("Rome", "7447ffa21e2b938bfade89f5e9066c00a328813bfc43685605cceabd18da6fde"),
     _amd("Milan", "9f056bee44377e29308cb5ffa895bdfb62d18881fa6bed8d6f075b0204089cb9"),
     _amd("Genoa", "429a69c9422aa258ee4d8db5fcda9c6470ef15f8cd5a9cebd6cbc7d90b863831"),
     _amd("Turin", "4f125410563a2ab9a50356f9243f6fe0b6f73de98603f53f90339c70e9d7ad08"),
 )
 
 AMD_ROOTS: Mapping[bytes, Root] = MappingProxyType({root.spki_sha256: root for root in _AMD})
-"""AMD's root keys (ARK) for SEV-SNP, by SPKI digest."""
+"""AMD's root keys (ARK) by SPKI digest: the same keys in X.509 (SEV-SNP) and in AMD's own format (SEV)."""
 
 
 def format_pin(spki_sha256: bytes) -> str:

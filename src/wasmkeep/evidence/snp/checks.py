@@ -53,7 +53,7 @@ from wasmkeep.evidence.snp.certificates import RevocationList
 from wasmkeep.evidence.snp.endorsement import EndorsedIdentity, read_endorsement
 from wasmkeep.evidence.snp.evidence import SnpEvidence
 from wasmkeep.evidence.snp.memory import ChainMemory
-from wasmkeep.evidence.snp.products import layout_of, line_of
+from wasmkeep.evidence.snp.products import PRODUCTS, layout_of, line_of
 from wasmkeep.evidence.snp.report import SIGNED_SIZE, Report, SigningKey, parse
 from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
 
@@ -132,7 +132,7 @@ def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> 
     # 4, first half: what the report says of its signer, so that the certificate has a name
     signer = _signer(report)
     # 3
-    roots = policy.roots
+    roots = {pin: root for pin, root in policy.roots.items() if root.simulated or root.product in PRODUCTS}
     key = memory.key(evidence, signer, roots, lambda: _authentic_key(evidence, roots, signer))
     # 4, second half
     _require_kind(key, signer)

@@ -1,4 +1,4 @@
-"""AMD's ECDSA encoding: P-384 with SHA-384, every component little-endian in 72 bytes (N-10).
+"""AMD's ECDSA encoding: P-384, every component little-endian in 72 bytes (N-10; S-C.3 for SEV).
 
 A public key is 1028 bytes: curve u32 = 2, qx, qy, zeros. A signature is 512 bytes: r, s, zeros. Padding must
 be zero, or one signature would have many encodings.
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 __all__ = [
+    "COMPONENTS_SIZE",
     "KEY_SIZE",
     "ORDER",
     "SIGNATURE_SIZE",
@@ -29,7 +30,10 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0D
 """The order n of P-384 (FIPS 186-4, D.1.2.4): r and s lie in 1 to n − 1."""
 
 _COMPONENT = 72
+COMPONENTS_SIZE = 2 * _COMPONENT
+"""Bytes of r and s; the rest of a signature is padding."""
 _CURVE_P384 = 2
+_SHA384 = hashes.SHA384()
 
 
 def encode_key(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -66,14 +70,16 @@ def decode_signature(data: bytes) -> tuple[int, int]:
     return r, s
 
 
-def verify(key: ec.EllipticCurvePublicKey, r: int, s: int, signed: bytes) -> None:
-    """Check an ECDSA P-384 SHA-384 signature.
+def verify(
+    key: ec.EllipticCurvePublicKey, r: int, s: int, signed: bytes, digest: hashes.HashAlgorithm = _SHA384
+) -> None:
+    """Check an ECDSA P-384 signature, over SHA-384 (SNP) unless ``digest`` says otherwise (SEV: SHA-256).
 
     Raises ``ValueError`` when r or s is not in 1 to n − 1, ``InvalidSignature`` when it does not verify.
     """
     if not (0 < r < ORDER and 0 < s < ORDER):
         raise ValueError("r or s is zero or not below the order of the curve")
-    key.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))
+    key.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(digest))
 
 
 def key_digest(encoded: bytes) -> bytes:
