@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,17 +14,12 @@ from cryptography import x509
 from wasmkeep.endorsements import FolderSource
 from wasmkeep.endorsements import documents as kds
 from wasmkeep.errors import SystemFailure, UsageError
-from wasmkeep.simulator import certificates, roots
+from wasmkeep.simulator import certificates
 from wasmkeep.simulator.products import PRODUCTS
 from wasmkeep.simulator.roots import Endorser, Identity, load_or_create
 
-GENOA = PRODUCTS["genoa"]
-
-
-@pytest.fixture(autouse=True)
-def _small_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real machines have RSA-4096, as `test_machine` checks; here only the files matter."""
-    monkeypatch.setattr(roots, "RSA_BITS", 2048)
+# Real machines have RSA-4096, as `test_machine` checks; here only the files matter.
+GENOA, TURIN = (replace(PRODUCTS[name], rsa_bits=2048) for name in ("genoa", "turin"))
 
 
 def made(state: Path, name: str = "one", said: list[str] | None = None) -> Identity:
@@ -41,7 +37,7 @@ def test_a_machine_is_made_once_and_kept(tmp_path: Path) -> None:
 
 
 def test_two_machines_differ_and_so_do_two_generations_of_one(tmp_path: Path) -> None:
-    turin = load_or_create(tmp_path, "one", PRODUCTS["turin"], lambda _: None)
+    turin = load_or_create(tmp_path, "one", TURIN, lambda _: None)
     machines = [made(tmp_path, "one"), made(tmp_path, "two"), turin]
     assert len({machine.root_sha256 for machine in machines}) == 3
     assert len({machine.chip.chip_id for machine in machines}) == 3

@@ -1,7 +1,7 @@
 """What is fused into one chip: a secret that never leaves it, and everything derived from that secret.
 
-Real chips derive the VCEK with the SEV KDF from fuses; any derivation will do here, since the secret stays
-inside.
+Real chips derive CEK and VCEK with the SEV KDF from fuses; any derivation will do here, since the secret
+stays inside.
 """
 
 from __future__ import annotations
@@ -38,11 +38,21 @@ class Chip:
         """The versioned chip endorsement key: P-384, another one for each TCB version."""
         key = self._keys.get(tcb)
         if key is None:
-            # 16 bytes more than the order, so that the reduction has no bias worth speaking of.
-            number = int.from_bytes(self._derive("VCEK", tcb.to_bytes(8, "little"), 64))
-            key = ec.derive_private_key(number % (_P384_ORDER - 1) + 1, ec.SECP384R1())
-            self._keys[tcb] = key
+            key = self._keys[tcb] = self._private_key("VCEK", tcb.to_bytes(8, "little"))
         return key
+
+    def cek(self) -> ec.EllipticCurvePrivateKey:
+        """The chip endorsement key (SEV API 2): P-384, one for the chip's life."""
+        return self._private_key("CEK", b"")
+
+    def _private_key(self, label: str, context: bytes) -> ec.EllipticCurvePrivateKey:
+        # 16 bytes more than the order, so that the reduction has no bias worth speaking of.
+        number = int.from_bytes(self._derive(label, context, 64))
+        return ec.derive_private_key(number % (_P384_ORDER - 1) + 1, ec.SECP384R1())
+
+    def storage_key(self) -> bytes:
+        """What seals SEV's persistent state where INIT_EX keeps it outside the chip, 32 bytes."""
+        return self._derive("SEV persistent state", b"", 32)
 
     def root_key(self) -> bytes:
         """The root of derived guest keys (MSG_KEY_REQ with the VCEK as root), 32 bytes."""

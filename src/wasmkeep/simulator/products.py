@@ -1,6 +1,8 @@
 """Processor generations that the machine can be: identity, TCB layout, firmware (SEV.md C.4–C.6, C.11).
 
-Default TCBs and firmware versions are those of genuine reports of each generation.
+Default TCBs and firmware versions are those of genuine reports of each generation. Naples and Rome have SEV
+and SEV-ES, and no SNP: their fields for SNP are empty, and the serial numbers of their X.509 certificates are
+this machine's own, because AMD issued none.
 """
 
 from __future__ import annotations
@@ -30,6 +32,19 @@ class Firmware:
     policy_bits: int
 
 
+@dataclass(frozen=True, slots=True)
+class SevVersion:
+    """The firmware's SEV API version and build, as PLATFORM_STATUS and the launch measurement say it."""
+
+    major: int
+    minor: int
+    build: int
+
+    @property
+    def api(self) -> tuple[int, int]:
+        return self.major, self.minor
+
+
 _POLICY_V2 = 0b0000_0001_1111  # SMT, one, MIGRATE_MA, DEBUG, SINGLE_SOCKET
 _POLICY_V3 = 0b0001_1111_1111  # … CXL, MEM_AES_256_XTS, RAPL_DIS, CIPHERTEXT_HIDING
 _POLICY_V5 = 0b0011_1111_1111  # … PAGE_SWAP_DISABLE
@@ -56,7 +71,14 @@ class Product:
     mitigations: int
     firmware: Mapping[int, Firmware]  # by report version
     default_report_version: int
+    sev: SevVersion
+    rsa_bits: int = 4096  # of ARK and ASK
     slots: int = 509
+    min_sev_asid: int = 410  # below it: SEV-ES and SNP
+
+    @property
+    def has_snp(self) -> bool:
+        return bool(self.firmware)
 
     @property
     def fms(self) -> int:
@@ -92,7 +114,48 @@ def _firmware(v2: int, v3: int, v5: int) -> dict[int, Firmware]:
     }
 
 
+def _without_snp(
+    *, name: str, kds: str, model: int, stepping: int, serial_base: int, sev: SevVersion, **size: int
+) -> Product:
+    """A processor of family 17h."""
+    return Product(
+        name=name,
+        kds=kds,
+        extension="",
+        family=0x17,
+        model=model,
+        stepping=stepping,
+        serial_base=serial_base,
+        ask_serial=serial_base + 1,
+        revoked=(),
+        chip_id_size=64,
+        struct_version=0,
+        components={},
+        spl_extensions=(),
+        tcb=0,
+        mitigations=0,
+        firmware={},
+        default_report_version=0,
+        sev=sev,
+        **size,
+    )
+
+
 PRODUCTS: Mapping[str, Product] = {
+    "naples": _without_snp(
+        name="naples",
+        kds="Naples",
+        model=0x01,
+        stepping=2,
+        serial_base=0x1,
+        sev=SevVersion(0, 24, 15),
+        rsa_bits=2048,
+        slots=15,
+        min_sev_asid=8,
+    ),
+    "rome": _without_snp(
+        name="rome", kds="Rome", model=0x31, stepping=0, serial_base=0x11, sev=SevVersion(0, 24, 20)
+    ),
     "milan": Product(
         name="milan",
         kds="Milan",
@@ -111,6 +174,7 @@ PRODUCTS: Mapping[str, Product] = {
         mitigations=0x0B,
         firmware=_firmware(4, 29, 40),
         default_report_version=3,
+        sev=SevVersion(1, 55, 21),
     ),
     "genoa": Product(
         name="genoa",
@@ -130,6 +194,7 @@ PRODUCTS: Mapping[str, Product] = {
         mitigations=0x0B,
         firmware=_firmware(4, 40, 49),
         default_report_version=3,
+        sev=SevVersion(1, 55, 40),
     ),
     "turin": Product(
         name="turin",
@@ -149,5 +214,6 @@ PRODUCTS: Mapping[str, Product] = {
         mitigations=0x3F,
         firmware=_firmware(4, 40, 54),
         default_report_version=5,
+        sev=SevVersion(1, 55, 54),
     ),
 }

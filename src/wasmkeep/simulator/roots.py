@@ -39,7 +39,6 @@ from wasmkeep.simulator.chip import SECRET_SIZE, Chip
 from wasmkeep.simulator.products import Product
 from wasmkeep.whole_file import write_whole
 
-RSA_BITS = 4096
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ROOT_LIFE = timedelta(days=25 * 365 + 6)
 _VCEK_LIFE = timedelta(days=7 * 365 + 2)
@@ -118,7 +117,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _create(folder: Path, product: Product) -> None:
     """Write everything into a folder beside it, then rename: a machine is there whole or not at all."""
     with ThreadPoolExecutor(2) as pool:
-        ark, ask = pool.map(lambda _: rsa.generate_private_key(65537, RSA_BITS), range(2))
+        ark, ask = pool.map(lambda _: rsa.generate_private_key(65537, product.rsa_bits), range(2))
     start = datetime.now(UTC) - _BACKDATE
     validity = Validity(start, start + _ROOT_LIFE)
     temporary = Path(tempfile.mkdtemp(prefix=f".{product.name}-", dir=folder.parent))
