@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
+from wasmkeep.hardware import kvm_snp, machine_calls, psp_sev
 from wasmkeep.hardware.calls import Call, File
 from wasmkeep.hardware.frames import (
     MAX_FRAME,
@@ -34,8 +34,8 @@ MANY = settings(max_examples=5000 if SOAK else 150, deadline=None, derandomize=n
 CALLS = [
     psp_sev.snp_platform_status(),
     psp_sev.get_id(),
-    kvm_sev.snp_launch_update(0x10_0000, bytes(range(256)) * 32, 8192, 1),
-    kvm_sev.snp_launch_finish(bytes(32), bytes(96), bytes(4096)),
+    kvm_snp.snp_launch_update(0x10_0000, bytes(range(256)) * 32, 8192, 1),
+    kvm_snp.snp_launch_finish(bytes(32), bytes(96), bytes(4096)),
     machine_calls.create_guest(64 << 20),
     machine_calls.run(),
 ]
@@ -156,5 +156,5 @@ def test_a_length_out_of_bounds_is_refused_before_anything_is_allocated(length: 
 def test_a_call_too_long_for_a_frame_is_our_own_mistake() -> None:
     with pytest.raises(ValueError, match="longer than a frame"):
         encode_call(Call("x", File.MACHINE, 1, (bytes(MAX_FRAME),)))
-    with pytest.raises(ValueError, match="at most four"):
-        encode_call(Call("x", File.MACHINE, 1, (b"",) * 5))
+    with pytest.raises(ValueError, match="at most six"):
+        encode_call(Call("x", File.MACHINE, 1, (b"",) * 7))

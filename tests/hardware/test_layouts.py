@@ -8,44 +8,56 @@ from pathlib import Path
 import pytest
 
 from tests.hardware.probe import ask
-from wasmkeep.hardware import kvm_sev, kvm_structures, machine_calls, psp_sev, sev_guest
+from wasmkeep.hardware import kvm_sev, kvm_snp, kvm_structures, machine_calls, psp_sev, sev_guest
 from wasmkeep.hardware.sev_status import SevStatus
 
-# Ours → the kernel's name; then fields whose names differ.
-STRUCTURES: dict[type[ctypes.Structure], str] = {
-    psp_sev.SevIssueCmd: "sev_issue_cmd",
-    psp_sev.SevUserDataStatus: "sev_user_data_status",
-    psp_sev.SevUserDataPekCsr: "sev_user_data_pek_csr",
-    psp_sev.SevUserDataPdhCertExport: "sev_user_data_pdh_cert_export",
-    psp_sev.SevUserDataPekCertImport: "sev_user_data_pek_cert_import",
-    psp_sev.SevUserDataGetId: "sev_user_data_get_id",
-    psp_sev.SevUserDataGetId2: "sev_user_data_get_id2",
-    psp_sev.SevUserDataSnpStatus: "sev_user_data_snp_status",
-    psp_sev.SevUserDataSnpConfig: "sev_user_data_snp_config",
-    psp_sev.SevUserDataSnpVlekLoad: "sev_user_data_snp_vlek_load",
-    kvm_sev.KvmSevCmd: "kvm_sev_cmd",
-    kvm_sev.KvmSevInit: "kvm_sev_init",
-    kvm_sev.KvmSevSnpLaunchStart: "kvm_sev_snp_launch_start",
-    kvm_sev.KvmSevSnpLaunchUpdate: "kvm_sev_snp_launch_update",
-    kvm_sev.KvmSevSnpLaunchFinish: "kvm_sev_snp_launch_finish",
-    sev_guest.SnpReportReq: "snp_report_req",
-    sev_guest.SnpReportResp: "snp_report_resp",
-    sev_guest.SnpDerivedKeyReq: "snp_derived_key_req",
-    sev_guest.SnpDerivedKeyResp: "snp_derived_key_resp",
-    sev_guest.SnpGuestRequestIoctl: "snp_guest_request_ioctl",
-    sev_guest.SnpExtReportReq: "snp_ext_report_req",
-    kvm_structures.UserspaceMemoryRegion: "kvm_userspace_memory_region",
-    kvm_structures.Regs: "kvm_regs",
-    kvm_structures.Segment: "kvm_segment",
-    kvm_structures.Dtable: "kvm_dtable",
-    kvm_structures.Sregs: "kvm_sregs",
-    kvm_structures.Xcr: "kvm_xcr",
-    kvm_structures.Xcrs: "kvm_xcrs",
-    kvm_structures.MsrEntry: "kvm_msr_entry",
-    kvm_structures.MsrsHeader: "kvm_msrs",
-    kvm_structures.CpuidEntry2: "kvm_cpuid_entry2",
-    kvm_structures.Cpuid2: "kvm_cpuid2",
-    kvm_structures.Fpu: "kvm_fpu",
+# The kernel's name → ours.
+STRUCTURES: dict[str, type[ctypes.Structure]] = {
+    "sev_issue_cmd": psp_sev.SevIssueCmd,
+    "sev_user_data_status": psp_sev.SevUserDataStatus,
+    "sev_user_data_pek_csr": psp_sev.SevUserDataPekCsr,
+    "sev_user_data_pdh_cert_export": psp_sev.SevUserDataPdhCertExport,
+    "sev_user_data_pek_cert_import": psp_sev.SevUserDataPekCertImport,
+    "sev_user_data_get_id": psp_sev.SevUserDataGetId,
+    "sev_user_data_get_id2": psp_sev.SevUserDataGetId2,
+    "sev_user_data_snp_status": psp_sev.SevUserDataSnpStatus,
+    "sev_user_data_snp_config": psp_sev.SevUserDataSnpConfig,
+    "sev_user_data_snp_vlek_load": psp_sev.SevUserDataSnpVlekLoad,
+    "kvm_sev_cmd": kvm_sev.KvmSevCmd,
+    "kvm_sev_init": kvm_sev.KvmSevInit,
+    "kvm_sev_launch_start": kvm_sev.KvmSevLaunchStart,
+    "kvm_sev_launch_update_data": kvm_sev.KvmSevBlob,
+    "kvm_sev_launch_measure": kvm_sev.KvmSevBlob,
+    "kvm_sev_launch_secret": kvm_sev.KvmSevPacket,
+    "kvm_sev_send_update_data": kvm_sev.KvmSevPacket,
+    "kvm_sev_receive_update_data": kvm_sev.KvmSevPacket,
+    "kvm_sev_guest_status": kvm_sev.KvmSevGuestStatus,
+    "kvm_sev_dbg": kvm_sev.KvmSevDbg,
+    "kvm_sev_attestation_report": kvm_sev.KvmSevAttestationReport,
+    "kvm_sev_send_start": kvm_sev.KvmSevSendStart,
+    "kvm_sev_receive_start": kvm_sev.KvmSevReceiveStart,
+    "kvm_enc_region": kvm_sev.KvmEncRegion,
+    "kvm_sev_snp_launch_start": kvm_snp.KvmSevSnpLaunchStart,
+    "kvm_sev_snp_launch_update": kvm_snp.KvmSevSnpLaunchUpdate,
+    "kvm_sev_snp_launch_finish": kvm_snp.KvmSevSnpLaunchFinish,
+    "snp_report_req": sev_guest.SnpReportReq,
+    "snp_report_resp": sev_guest.SnpReportResp,
+    "snp_derived_key_req": sev_guest.SnpDerivedKeyReq,
+    "snp_derived_key_resp": sev_guest.SnpDerivedKeyResp,
+    "snp_guest_request_ioctl": sev_guest.SnpGuestRequestIoctl,
+    "snp_ext_report_req": sev_guest.SnpExtReportReq,
+    "kvm_userspace_memory_region": kvm_structures.UserspaceMemoryRegion,
+    "kvm_regs": kvm_structures.Regs,
+    "kvm_segment": kvm_structures.Segment,
+    "kvm_dtable": kvm_structures.Dtable,
+    "kvm_sregs": kvm_structures.Sregs,
+    "kvm_xcr": kvm_structures.Xcr,
+    "kvm_xcrs": kvm_structures.Xcrs,
+    "kvm_msr_entry": kvm_structures.MsrEntry,
+    "kvm_msrs": kvm_structures.MsrsHeader,
+    "kvm_cpuid_entry2": kvm_structures.CpuidEntry2,
+    "kvm_cpuid2": kvm_structures.Cpuid2,
+    "kvm_fpu": kvm_structures.Fpu,
 }
 # Kept as whole integers here, bit fields there: C has no offset of a bit field.
 BIT_FIELDS = {
@@ -64,9 +76,11 @@ CONSTANTS = {
     "SNP_GUEST_VMM_ERR_INVALID_LEN": sev_guest.VMM_INVALID_LEN,
     "SNP_GUEST_VMM_ERR_BUSY": sev_guest.VMM_BUSY,
     "KVM_MEMORY_ENCRYPT_OP": kvm_sev.KVM_MEMORY_ENCRYPT_OP,
-    "KVM_SEV_SNP_ID_BLOCK_SIZE": kvm_sev.ID_BLOCK_SIZE,
-    "KVM_SEV_SNP_ID_AUTH_SIZE": kvm_sev.ID_AUTH_SIZE,
-    "KVM_SEV_SNP_FINISH_DATA_SIZE": kvm_sev.HOST_DATA_SIZE,
+    "KVM_MEMORY_ENCRYPT_REG_REGION": kvm_sev.KVM_MEMORY_ENCRYPT_REG_REGION,
+    "KVM_MEMORY_ENCRYPT_UNREG_REGION": kvm_sev.KVM_MEMORY_ENCRYPT_UNREG_REGION,
+    "KVM_SEV_SNP_ID_BLOCK_SIZE": kvm_snp.ID_BLOCK_SIZE,
+    "KVM_SEV_SNP_ID_AUTH_SIZE": kvm_snp.ID_AUTH_SIZE,
+    "KVM_SEV_SNP_FINISH_DATA_SIZE": kvm_snp.HOST_DATA_SIZE,
     "KVM_API_VERSION": kvm_structures.API_VERSION,
     "KVM_GET_API_VERSION": kvm_structures.GET_API_VERSION,
     "KVM_CREATE_VM": kvm_structures.CREATE_VM,
@@ -89,8 +103,8 @@ CONSTANTS = {
     **{f"KVM_SEV_{command.name}": command for command in kvm_sev.SevCmdId},
     **{
         f"KVM_SEV_SNP_PAGE_TYPE_{kind.name}": kind
-        for kind in kvm_sev.SnpPageType
-        if kind is not kvm_sev.SnpPageType.VMSA
+        for kind in kvm_snp.SnpPageType
+        if kind is not kvm_snp.SnpPageType.VMSA
     },
     **{f"KVM_EXIT_{reason.name}": reason for reason in machine_calls.ExitReason},
     **{
@@ -129,16 +143,16 @@ def status_constant(status: SevStatus) -> str:
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     structures = {
         name: [field for field, *_ in ours._fields_ if (name, field) not in BIT_FIELDS]
-        for ours, name in STRUCTURES.items()
+        for name, ours in STRUCTURES.items()
     }
     structures["kvm_run"] = [*RUN_FIELDS.values(), "immediate_exit"]
     statuses = [status_constant(status) for status in SevStatus]
     return ask(tmp_path_factory.mktemp("probe"), structures, [*CONSTANTS, *statuses, "SEV_RET_MAX"])
 
 
-@pytest.mark.parametrize("ours", STRUCTURES, ids=lambda ours: STRUCTURES[ours])
-def test_structure_lies_as_the_kernel_lays_it(ours: type[ctypes.Structure], kernel: dict[str, int]) -> None:
-    name = STRUCTURES[ours]
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structure_lies_as_the_kernel_lays_it(name: str, kernel: dict[str, int]) -> None:
+    ours = STRUCTURES[name]
     assert ctypes.sizeof(ours) == kernel[f"sizeof {name}"]
     for field, *_ in ours._fields_:
         if (name, field) not in BIT_FIELDS:
@@ -173,10 +187,10 @@ def test_pointers_stand_where_the_structures_have_them() -> None:
     """The builders of calls name offsets; they must be those fields'."""
     assert psp_sev.SevIssueCmd.data.offset == psp_sev._ISSUE_DATA  # type: ignore[attr-defined]
     assert kvm_sev.KvmSevCmd.data.offset == kvm_sev._DATA  # type: ignore[attr-defined]
-    assert kvm_sev.KvmSevSnpLaunchUpdate.uaddr.offset == kvm_sev._UPDATE_UADDR  # type: ignore[attr-defined]
-    finish = kvm_sev.KvmSevSnpLaunchFinish
-    assert finish.id_block_uaddr.offset == kvm_sev._FINISH_ID_BLOCK  # type: ignore[attr-defined]
-    assert finish.id_auth_uaddr.offset == kvm_sev._FINISH_ID_AUTH  # type: ignore[attr-defined]
+    assert kvm_snp.KvmSevSnpLaunchUpdate.uaddr.offset == kvm_snp._UPDATE_UADDR  # type: ignore[attr-defined]
+    finish = kvm_snp.KvmSevSnpLaunchFinish
+    assert finish.id_block_uaddr.offset == kvm_snp._FINISH_ID_BLOCK  # type: ignore[attr-defined]
+    assert finish.id_auth_uaddr.offset == kvm_snp._FINISH_ID_AUTH  # type: ignore[attr-defined]
     assert psp_sev.SevUserDataGetId2.address.offset == 0  # type: ignore[attr-defined]
 
 

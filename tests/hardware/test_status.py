@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from wasmkeep.hardware import kvm_sev, psp_sev
+from wasmkeep.hardware import kvm_sev, kvm_snp, psp_sev
 from wasmkeep.hardware.calls import IoctlRefused, Result
 from wasmkeep.hardware.sev_status import FirmwareError, SevStatus, status_name
 
@@ -32,7 +32,7 @@ def test_firmware_and_kernel_refusals_are_told_apart(module: object) -> None:
         unasked = bytes(psp_sev.SevIssueCmd(cmd=10, error=0xFFFFFFFF))
         check = psp_sev.check
     else:
-        call = kvm_sev.snp_launch_start(0x30000)
+        call = kvm_snp.snp_launch_start(0x30000)
         argument = bytes(kvm_sev.KvmSevCmd(error=SevStatus.INVALID_PARAM))
         unasked = bytes(kvm_sev.KvmSevCmd())
         check = kvm_sev.check

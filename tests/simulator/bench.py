@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from wasmkeep.hardware.kvm_sev import PAGE, SnpPageType
+from wasmkeep.hardware.kvm_sev import PAGE
+from wasmkeep.hardware.kvm_snp import SnpPageType
 from wasmkeep.hardware.snp_messages import (
     HEADER_SIZE,
     TAG_SIZE,

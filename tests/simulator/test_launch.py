@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.simulator.bench import CODE, MEMORY, POLICY, SECRETS, VMSA, WINDOW, Bench, configuration
 from wasmkeep.evidence.snp.measurement import LaunchDigest, PageType
-from wasmkeep.hardware.kvm_sev import PAGE, SnpPageType
+from wasmkeep.hardware.kvm_sev import PAGE
+from wasmkeep.hardware.kvm_snp import SnpPageType
 from wasmkeep.hardware.psp_sev import FirmwareCommand
 from wasmkeep.hardware.sev_status import SevStatus
 from wasmkeep.hardware.snp_messages import SecretsPage

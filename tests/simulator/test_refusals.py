@@ -13,7 +13,7 @@ from tests.machines import machine
 from tests.simulator import tiny
 from tests.simulator.driving import POLICY, platform, run
 from tests.simulator.tiny import MEMORY, PAGE
-from wasmkeep.hardware import kvm_sev, machine_calls
+from wasmkeep.hardware import kvm_sev_calls, kvm_snp, machine_calls
 from wasmkeep.hardware.calls import Call, File, IoctlRefused
 from wasmkeep.hardware.connection import Connection, connect
 from wasmkeep.hardware.frames import encode_call
@@ -30,17 +30,17 @@ def changed(call: Call, segment: int, offset: int, value: bytes) -> Call:
     return replace(call, memory=tuple(memory))
 
 
-START = kvm_sev.snp_launch_start(POLICY)
-UPDATE = kvm_sev.snp_launch_update(tiny.CODE, bytes(PAGE), PAGE, 1)
-FINISH = kvm_sev.snp_launch_finish(bytes(32))
-INIT2 = kvm_sev.init2()
+START = kvm_snp.snp_launch_start(POLICY)
+UPDATE = kvm_snp.snp_launch_update(tiny.CODE, bytes(PAGE), PAGE, 1)
+FINISH = kvm_snp.snp_launch_finish(bytes(32))
+INIT2 = kvm_sev_calls.init2()
 VMSA = machine_calls.set_vmsa(bytes(PAGE))
 
 # What the kernel refuses before the firmware is asked: calls that go before, the call, and the errno.
 KERNEL_REFUSALS: dict[str, tuple[list[Call], Call, int]] = {
     "launch before INIT2": ([], START, errno.ENOTTY),
     "INIT2 twice": ([INIT2], INIT2, errno.EINVAL),
-    "INIT2 with a feature": ([], kvm_sev.init2(vmsa_features=2), errno.EINVAL),
+    "INIT2 with a feature": ([], kvm_sev_calls.init2(vmsa_features=2), errno.EINVAL),
     "INIT2 with flags": ([], changed(INIT2, 1, 8, b"\1"), errno.EINVAL),
     "INIT2 for an older GHCB": ([], changed(INIT2, 1, 12, b"\1"), errno.EINVAL),
     "INIT2 with padding": ([], changed(INIT2, 1, 47, b"\1"), errno.EINVAL),
@@ -86,7 +86,7 @@ FIRMWARE_REFUSALS: dict[str, tuple[list[Call], Call, SevStatus]] = {
         SevStatus.INVALID_GUEST_STATE,
     ),
     "a page twice": ([INIT2, START, UPDATE], UPDATE, SevStatus.INVALID_PAGE_STATE),
-    "a bad policy": ([INIT2], kvm_sev.snp_launch_start(0x1_0000), SevStatus.POLICY_FAILURE),
+    "a bad policy": ([INIT2], kvm_snp.snp_launch_start(0x1_0000), SevStatus.POLICY_FAILURE),
 }
 
 
@@ -126,7 +126,7 @@ def test_an_update_comes_back_advanced_as_the_kernel_does() -> None:
         calls = [machine_calls.create_guest(MEMORY), INIT2, START, UPDATE]
         done = [await answer for answer in connection.submit([encode_call(each) for each in calls])]
         os.close(done[0].descriptor or 0)
-        after = kvm_sev.KvmSevSnpLaunchUpdate.from_buffer_copy(done[-1].result.memory[1])
+        after = kvm_snp.KvmSevSnpLaunchUpdate.from_buffer_copy(done[-1].result.memory[1])
         assert (after.gfn_start, after.len) == (tiny.CODE // PAGE + 1, 0)
         await connection.close()
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from wasmkeep.hardware.calls import Call, File
 
 MAX_FRAME = 8 << 20  # bytes, either way
-MAX_SEGMENTS = 4
+MAX_SEGMENTS = 6  # SEND_START has as many
 LENGTH = struct.Struct("<I")
 REQUEST = struct.Struct("<IHHIIQ")
 REPLY = struct.Struct("<IiHHI")
@@ -67,7 +67,7 @@ def encode_call(call: Call) -> Frame:
     segments = call.placed(_ADDRESSES)
     count = len(segments)
     if count > MAX_SEGMENTS:
-        raise ValueError("a frame has at most four segments")
+        raise ValueError("a frame has at most six segments")
     fields: list[int] = []
     length = REQUEST.size + _SEGMENT_SIZE * count
     for address, data in zip(_ADDRESSES, segments, strict=False):

@@ -1,6 +1,6 @@
-"""KVM's SEV calls: ``KVM_MEMORY_ENCRYPT_OP`` and its commands (kernel uapi ``asm/kvm.h``, x86).
+"""KVM's SEV calls: ``KVM_MEMORY_ENCRYPT_OP``, its command ids and structures (uapi ``asm/kvm.h``, x86).
 
-Only the SNP launch is built here; the ids and numbers of SEV's own commands are listed for their time.
+The commands of SEV and SEV-ES guests are built in `kvm_sev_calls`, the SNP launch in `kvm_snp`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 from enum import IntEnum
 
 from wasmkeep.hardware.calls import Call, File, IoctlRefused, Pointer, Result
-from wasmkeep.hardware.ioctl import iowr
+from wasmkeep.hardware.ioctl import ior, iowr
 from wasmkeep.hardware.sev_status import FirmwareError
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
@@ -20,10 +20,6 @@ _KVMIO = 0xAE
 KVM_MEMORY_ENCRYPT_OP = iowr(_KVMIO, 0xBA, 8)
 
 PAGE = 4096
-ID_BLOCK_SIZE = 96
-ID_AUTH_SIZE = 4096
-HOST_DATA_SIZE = 32
-GOSVW_SIZE = 16
 GHCB_VERSION = 2
 
 
@@ -70,17 +66,6 @@ class SevCmdId(IntEnum):
     SNP_ENABLE_REQ_CERTS = 103
 
 
-class SnpPageType(IntEnum):
-    """Page types of SNP_LAUNCH_UPDATE (SNP firmware ABI 8). KVM adds VMSA pages itself, at LAUNCH_FINISH."""
-
-    NORMAL = 1
-    VMSA = 2
-    ZERO = 3
-    UNMEASURED = 4
-    SECRETS = 5
-    CPUID = 6
-
-
 class KvmSevCmd(ctypes.LittleEndianStructure):
     id: int
     pad0: int
@@ -107,77 +92,147 @@ class KvmSevInit(ctypes.LittleEndianStructure):
     )
 
 
-class KvmSevSnpLaunchStart(ctypes.LittleEndianStructure):
-    """64 bytes."""
+class KvmSevLaunchStart(ctypes.LittleEndianStructure):
+    """40 bytes. `handle` in: 0, or the guest to share a memory key with; out: the new guest's."""
 
+    handle: int
     policy: int
-    gosvw: ctypes.Array[ctypes.c_uint8]
-    flags: int
-    pad0: ctypes.Array[ctypes.c_uint8]
-    pad1: ctypes.Array[ctypes.c_uint64]
+    dh_uaddr: int
+    dh_len: int
+    session_uaddr: int
+    session_len: int
     _fields_ = (
-        ("policy", u64),
-        ("gosvw", u8 * GOSVW_SIZE),
-        ("flags", u16),
-        ("pad0", u8 * 6),
-        ("pad1", u64 * 4),
+        ("handle", u32),
+        ("policy", u32),
+        ("dh_uaddr", u64),
+        ("dh_len", u32),
+        ("pad0", u32),
+        ("session_uaddr", u64),
+        ("session_len", u32),
+        ("pad1", u32),
     )
 
 
-class KvmSevSnpLaunchUpdate(ctypes.LittleEndianStructure):
-    """64 bytes. After partial progress the kernel has advanced gfn_start, uaddr and len."""
+class KvmSevBlob(ctypes.LittleEndianStructure):
+    """LAUNCH_UPDATE_DATA and LAUNCH_MEASURE, 16 bytes each."""
 
-    gfn_start: int
     uaddr: int
     len: int
-    type: int
-    pad0: int
-    flags: int
-    pad1: int
-    pad2: ctypes.Array[ctypes.c_uint64]
+    _fields_ = (("uaddr", u64), ("len", u32), ("pad0", u32))
+
+
+class KvmSevPacket(ctypes.LittleEndianStructure):
+    """LAUNCH_SECRET, SEND_UPDATE_DATA, RECEIVE_UPDATE_DATA, 48 bytes each: header, memory, ciphertext."""
+
+    hdr_uaddr: int
+    hdr_len: int
+    guest_uaddr: int
+    guest_len: int
+    trans_uaddr: int
+    trans_len: int
     _fields_ = (
-        ("gfn_start", u64),
-        ("uaddr", u64),
-        ("len", u64),
-        ("type", u8),
-        ("pad0", u8),
-        ("flags", u16),
+        ("hdr_uaddr", u64),
+        ("hdr_len", u32),
+        ("pad0", u32),
+        ("guest_uaddr", u64),
+        ("guest_len", u32),
         ("pad1", u32),
-        ("pad2", u64 * 4),
+        ("trans_uaddr", u64),
+        ("trans_len", u32),
+        ("pad2", u32),
     )
 
 
-class KvmSevSnpLaunchFinish(ctypes.LittleEndianStructure):
-    """88 bytes."""
+class KvmSevGuestStatus(ctypes.LittleEndianStructure):
+    handle: int
+    policy: int
+    state: int
+    _fields_ = (("handle", u32), ("policy", u32), ("state", u32))
 
-    id_block_uaddr: int
-    id_auth_uaddr: int
-    id_block_en: int
-    auth_key_en: int
-    vcek_disabled: int
-    host_data: ctypes.Array[ctypes.c_uint8]
-    pad0: ctypes.Array[ctypes.c_uint8]
-    flags: int
-    pad1: ctypes.Array[ctypes.c_uint64]
+
+class KvmSevDbg(ctypes.LittleEndianStructure):
+    src_uaddr: int
+    dst_uaddr: int
+    len: int
+    _fields_ = (("src_uaddr", u64), ("dst_uaddr", u64), ("len", u32), ("pad0", u32))
+
+
+class KvmSevAttestationReport(ctypes.LittleEndianStructure):
+    mnonce: ctypes.Array[ctypes.c_uint8]
+    uaddr: int
+    len: int
+    _fields_ = (("mnonce", u8 * 16), ("uaddr", u64), ("len", u32), ("pad0", u32))
+
+
+class KvmSevSendStart(ctypes.LittleEndianStructure):
+    """72 bytes. `policy` comes back; so does `session_len`."""
+
+    policy: int
+    pdh_cert_uaddr: int
+    pdh_cert_len: int
+    plat_certs_uaddr: int
+    plat_certs_len: int
+    amd_certs_uaddr: int
+    amd_certs_len: int
+    session_uaddr: int
+    session_len: int
     _fields_ = (
-        ("id_block_uaddr", u64),
-        ("id_auth_uaddr", u64),
-        ("id_block_en", u8),
-        ("auth_key_en", u8),
-        ("vcek_disabled", u8),
-        ("host_data", u8 * HOST_DATA_SIZE),
-        ("pad0", u8 * 3),
-        ("flags", u16),
-        ("pad1", u64 * 4),
+        ("policy", u32),
+        ("pad0", u32),
+        ("pdh_cert_uaddr", u64),
+        ("pdh_cert_len", u32),
+        ("pad1", u32),
+        ("plat_certs_uaddr", u64),
+        ("plat_certs_len", u32),
+        ("pad2", u32),
+        ("amd_certs_uaddr", u64),
+        ("amd_certs_len", u32),
+        ("pad3", u32),
+        ("session_uaddr", u64),
+        ("session_len", u32),
+        ("pad4", u32),
     )
 
+
+class KvmSevReceiveStart(ctypes.LittleEndianStructure):
+    """40 bytes. `handle` as in LAUNCH_START."""
+
+    handle: int
+    policy: int
+    pdh_uaddr: int
+    pdh_len: int
+    session_uaddr: int
+    session_len: int
+    _fields_ = (
+        ("handle", u32),
+        ("policy", u32),
+        ("pdh_uaddr", u64),
+        ("pdh_len", u32),
+        ("pad0", u32),
+        ("session_uaddr", u64),
+        ("session_len", u32),
+        ("pad1", u32),
+    )
+
+
+class KvmEncRegion(ctypes.LittleEndianStructure):
+    """Argument of KVM_MEMORY_ENCRYPT_REG_REGION and UNREG_REGION."""
+
+    addr: int
+    size: int
+    _fields_ = (("addr", u64), ("size", u64))
+
+
+KVM_MEMORY_ENCRYPT_REG_REGION = ior(_KVMIO, 0xBB, KvmEncRegion)
+KVM_MEMORY_ENCRYPT_UNREG_REGION = ior(_KVMIO, 0xBC, KvmEncRegion)
 
 _DATA = 8  # offset of KvmSevCmd.data
-_UPDATE_UADDR = 8  # of KvmSevSnpLaunchUpdate.uaddr
-_FINISH_ID_BLOCK, _FINISH_ID_AUTH = 0, 8  # of KvmSevSnpLaunchFinish
 
 
-def _command(identifier: SevCmdId, *memory: bytes, pointers: tuple[Pointer, ...] = (), sev_fd: int) -> Call:
+def command(
+    identifier: SevCmdId, *memory: bytes, pointers: tuple[Pointer, ...] = (), sev_fd: int = 0
+) -> Call:
+    """`memory` begins with the command's structure, segment 1; `pointers` are those inside it."""
     argument = bytes(KvmSevCmd(id=identifier, sev_fd=sev_fd))
     return Call(
         identifier.name,
@@ -188,70 +243,11 @@ def _command(identifier: SevCmdId, *memory: bytes, pointers: tuple[Pointer, ...]
     )
 
 
-def init2(*, vmsa_features: int = 0, sev_fd: int = 0) -> Call:
-    """Make the VM an SEV one. KVM adds the SNP bit to `vmsa_features` itself."""
-    structure = KvmSevInit(vmsa_features=vmsa_features, ghcb_version=GHCB_VERSION)
-    return _command(SevCmdId.INIT2, bytes(structure), sev_fd=sev_fd)
-
-
-def snp_launch_start(policy: int, gosvw: bytes = bytes(GOSVW_SIZE), *, sev_fd: int = 0) -> Call:
-    structure = KvmSevSnpLaunchStart(policy=policy, gosvw=(u8 * GOSVW_SIZE)(*gosvw))
-    return _command(SevCmdId.SNP_LAUNCH_START, bytes(structure), sev_fd=sev_fd)
-
-
-def snp_launch_update(gpa: int, data: bytes | None, size: int, page_type: int, *, sev_fd: int = 0) -> Call:
-    """Launch `size` bytes at address `gpa`; `data` None where the type carries none (ZERO, SECRETS …)."""
-    if gpa % PAGE or size % PAGE:
-        raise ValueError("launch regions are whole pages")
-    if data is not None and len(data) != size:
-        raise ValueError("the data is not as long as the region")
-    structure = KvmSevSnpLaunchUpdate(gfn_start=gpa // PAGE, len=size, type=page_type)
-    if data is None:
-        return _command(SevCmdId.SNP_LAUNCH_UPDATE, bytes(structure), sev_fd=sev_fd)
-    return _command(
-        SevCmdId.SNP_LAUNCH_UPDATE,
-        bytes(structure),
-        data,
-        pointers=(Pointer(1, _UPDATE_UADDR, 2),),
-        sev_fd=sev_fd,
-    )
-
-
-def snp_launch_finish(
-    host_data: bytes,
-    id_block: bytes | None = None,
-    id_auth: bytes | None = None,
-    *,
-    auth_key_en: bool = False,
-    vcek_disabled: bool = False,
-    sev_fd: int = 0,
-) -> Call:
-    """`host_data` 32 bytes; `id_block` 96 and `id_auth` 4096 bytes, both or neither."""
-    if len(host_data) != HOST_DATA_SIZE:
-        raise ValueError("host data is 32 bytes")
-    structure = KvmSevSnpLaunchFinish(
-        host_data=(u8 * HOST_DATA_SIZE)(*host_data), auth_key_en=auth_key_en, vcek_disabled=vcek_disabled
-    )
-    if id_block is None or id_auth is None:
-        if id_block is not id_auth:
-            raise ValueError("an ID block goes with its authentication information")
-        return _command(SevCmdId.SNP_LAUNCH_FINISH, bytes(structure), sev_fd=sev_fd)
-    if len(id_block) != ID_BLOCK_SIZE or len(id_auth) != ID_AUTH_SIZE:
-        raise ValueError("an ID block is 96 bytes, its authentication information 4096")
-    structure.id_block_en = 1
-    return _command(
-        SevCmdId.SNP_LAUNCH_FINISH,
-        bytes(structure),
-        id_block,
-        id_auth,
-        pointers=(Pointer(1, _FINISH_ID_BLOCK, 2), Pointer(1, _FINISH_ID_AUTH, 3)),
-        sev_fd=sev_fd,
-    )
-
-
 def check(call: Call, result: Result) -> tuple[bytes, ...]:
-    """The segments after a successful KVM_MEMORY_ENCRYPT_OP. Raises `FirmwareError` or `IoctlRefused`."""
+    """The segments after a successful call on a VM. Raises `FirmwareError` or `IoctlRefused`."""
     if result.value < 0:
+        if call.number != KVM_MEMORY_ENCRYPT_OP:
+            raise IoctlRefused(call.name, -result.value)
         status = KvmSevCmd.from_buffer_copy(result.memory[0]).error
         if result.value == -errno.EIO and status:
             raise FirmwareError(call.name, status)

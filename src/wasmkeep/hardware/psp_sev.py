@@ -230,33 +230,34 @@ class SnpPlatformStatus:
     vlek_loaded: bool
 
 
-def _issue(name: str, command: SevCommand, *memory: bytes, pointers: tuple[Pointer, ...] = ()) -> Call:
+def issue(name: str, command: SevCommand, *memory: bytes, pointers: tuple[Pointer, ...] = ()) -> Call:
+    """`memory` begins with the command's structure, segment 1; `pointers` are those inside it."""
     argument = bytes(SevIssueCmd(cmd=command))
     reach = (Pointer(0, _ISSUE_DATA, 1), *pointers) if memory else ()
     return Call(name, File.SEV, SEV_ISSUE_CMD, (argument, *memory), reach)
 
 
 def snp_platform_status() -> Call:
-    return _issue(
+    return issue(
         "SNP_PLATFORM_STATUS", SevCommand.SNP_PLATFORM_STATUS, bytes(ctypes.sizeof(SevUserDataSnpStatus))
     )
 
 
 def snp_commit() -> Call:
-    return _issue("SNP_COMMIT", SevCommand.SNP_COMMIT)
+    return issue("SNP_COMMIT", SevCommand.SNP_COMMIT)
 
 
 def snp_set_config(*, reported_tcb: int, mask_chip_id: bool = False, mask_chip_key: bool = False) -> Call:
     """`reported_tcb` 0 means the committed one. Every component is at most the committed one's."""
     flags = MASK_CHIP_ID * mask_chip_id | MASK_CHIP_KEY * mask_chip_key
     config = SevUserDataSnpConfig(reported_tcb=reported_tcb, flags=flags)
-    return _issue("SNP_SET_CONFIG", SevCommand.SNP_SET_CONFIG, bytes(config))
+    return issue("SNP_SET_CONFIG", SevCommand.SNP_SET_CONFIG, bytes(config))
 
 
 def get_id(length: int = CHIP_ID_SIZE) -> Call:
     """GET_ID2: `length` bytes of room; 64 a populated socket are needed."""
     request = bytes(SevUserDataGetId2(length=length))
-    return _issue(
+    return issue(
         "GET_ID", SevCommand.GET_ID2, request, bytes(length), pointers=(Pointer(1, 0, 2),) if length else ()
     )
 

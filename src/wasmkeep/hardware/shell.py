@@ -9,13 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 
-from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
+from wasmkeep.hardware import kvm_sev, kvm_sev_calls, machine_calls, psp_sev
 from wasmkeep.hardware.calls import File, IoctlRefused
 from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
 from wasmkeep.hardware.frames import Frame, encode_call
 from wasmkeep.hardware.machine_calls import WINDOW_SIZE
 
-_INIT2 = encode_call(kvm_sev.init2())
+_INIT2 = encode_call(kvm_sev_calls.init2())
 
 
 def checked(answer: Answer) -> tuple[bytes, ...]:

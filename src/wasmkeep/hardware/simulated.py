@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from wasmkeep.hardware import kvm_sev, machine_calls, psp_sev
+from wasmkeep.hardware import kvm_snp, machine_calls, psp_sev
 from wasmkeep.hardware.calls import Call, IoctlRefused
 from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
 from wasmkeep.hardware.frames import Frame, encode_call
@@ -159,8 +159,8 @@ class Platform:
         are passed on without an exit.
         """
         image = tuple((region.gpa, region.size, region.page_type, region.data) for region in regions)
-        beginning = (encode_call(kvm_sev.snp_launch_start(policy)), *_image_frames(image, vmsa))
-        finish = kvm_sev.snp_launch_finish(
+        beginning = (encode_call(kvm_snp.snp_launch_start(policy)), *_image_frames(image, vmsa))
+        finish = kvm_snp.snp_launch_finish(
             host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
         )
         shell = await self._shell(memory, beginning)
@@ -229,7 +229,7 @@ class Guest:
 
     async def launch_start(self, policy: int, gosvw: bytes = bytes(16)) -> None:
         """SNP_LAUNCH_START with a guest policy (SNP firmware ABI 4.3)."""
-        await self._perform(kvm_sev.snp_launch_start(policy, gosvw))
+        await self._perform(kvm_snp.snp_launch_start(policy, gosvw))
 
     async def launch_update(self, gpa: int, data: bytes | None, size: int, page_type: int) -> None:
         """SNP_LAUNCH_UPDATE of whole pages; `data` None where the page type carries none."""
@@ -249,7 +249,7 @@ class Guest:
         vcek_disabled: bool = False,
     ) -> None:
         await self._perform(
-            kvm_sev.snp_launch_finish(
+            kvm_snp.snp_launch_finish(
                 host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
             )
         )
@@ -325,11 +325,11 @@ def _image_frames(image: tuple[tuple[int, int, int, bytes], ...], vmsa: bytes) -
 def _updates(gpa: int, data: bytes | None, size: int, page_type: int) -> Iterator[Call]:
     """A region as calls that each fit a frame."""
     if data is None:
-        yield kvm_sev.snp_launch_update(gpa, None, size, page_type)
+        yield kvm_snp.snp_launch_update(gpa, None, size, page_type)
         return
     for offset in range(0, size, _CHUNK):
         piece = data[offset : offset + _CHUNK]
-        yield kvm_sev.snp_launch_update(gpa + offset, piece, len(piece), page_type)
+        yield kvm_snp.snp_launch_update(gpa + offset, piece, len(piece), page_type)
 
 
 def _exit(state: RunState) -> Exit:

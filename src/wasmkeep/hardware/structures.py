@@ -10,3 +10,8 @@ Structure = ctypes.LittleEndianStructure
 def size_of(structure: type[Structure]) -> int:
     """Bytes of a structure."""
     return ctypes.sizeof(structure)
+
+
+def offset_of(structure: type[Structure], field: str) -> int:
+    """Where `field` stands in a structure, in bytes."""
+    return int(getattr(structure, field).offset)

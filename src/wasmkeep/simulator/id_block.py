@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from wasmkeep.hardware.kvm_sev import ID_AUTH_SIZE, ID_BLOCK_SIZE
+from wasmkeep.hardware.kvm_snp import ID_AUTH_SIZE, ID_BLOCK_SIZE
 from wasmkeep.hardware.sev_status import SevStatus
 from wasmkeep.simulator.status import Refused, require
 

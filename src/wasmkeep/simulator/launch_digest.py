@@ -16,7 +16,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from wasmkeep.hardware.kvm_sev import PAGE, SnpPageType
+from wasmkeep.hardware.kvm_sev import PAGE
+from wasmkeep.hardware.kvm_snp import SnpPageType
 
 DIGEST_SIZE = 48
 VMSA_GPA = 0xFFFF_FFFF_F000

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from wasmkeep.hardware.kvm_sev import PAGE, SnpPageType
+from wasmkeep.hardware.kvm_sev import PAGE
+from wasmkeep.hardware.kvm_snp import SnpPageType
 from wasmkeep.hardware.psp_sev import (
     MASK_CHIP_ID,
     MASK_CHIP_KEY,

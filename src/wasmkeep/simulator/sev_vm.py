@@ -11,16 +11,18 @@ import struct
 from wasmkeep.hardware import ghcb
 from wasmkeep.hardware.kvm_sev import (
     GHCB_VERSION,
-    ID_AUTH_SIZE,
-    ID_BLOCK_SIZE,
     KVM_MEMORY_ENCRYPT_OP,
     PAGE,
     KvmSevCmd,
     KvmSevInit,
+    SevCmdId,
+)
+from wasmkeep.hardware.kvm_snp import (
+    ID_AUTH_SIZE,
+    ID_BLOCK_SIZE,
     KvmSevSnpLaunchFinish,
     KvmSevSnpLaunchStart,
     KvmSevSnpLaunchUpdate,
-    SevCmdId,
     SnpPageType,
 )
 from wasmkeep.hardware.machine_calls import VMSA_SIZE, WINDOW_GPA, ExitReason, RunState
