@@ -1,7 +1,7 @@
 """Build the keep's images with the pinned ``ziglang``: ``python keep/build.py [--record | --test]``.
 
-Without an option, builds ``src/wasmkeep/image/snp.elf`` and ``process.elf`` where a source changed, and says
-so loudly where an image is not the recorded one. ``--record`` writes the images' SHA-256 to ``digests.toml``
+Without an option, builds the images, ``src/wasmkeep/image/<kind>.elf``, where a source changed, and says so loudly
+where an image is not the recorded one. ``--record`` writes the images' SHA-256 to ``digests.toml``
 beside them; ``--test`` runs the keep's own unit tests and short fuzz loops (``WASMKEEP_SOAK=1``: long ones).
 An image depends on the sources and the compiler only: not on the folder, the time, or the processor that
 builds it.
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KEEP = Path(__file__).resolve().parent
@@ -25,7 +26,15 @@ DIGESTS = IMAGES / "digests.toml"
 BUILD = ROOT / "build"
 
 ZIG_VERSION = "0.17.1"
-KINDS = ("snp", "process")
+# Each kind of image, and the machine that it runs on; the rest is in ``src/options``.
+KINDS = {
+    "snp": "guest",
+    "sev": "guest",
+    "sev-es": "guest",
+    "process": "process",
+    "process-sev": "process",
+    "process-sev-es": "process",
+}
 
 # What the images need of a processor (docs/host-interface.md); the one that builds them plays no part.
 PROCESSOR = "x86_64_v3+aes+pclmul+sha+rdseed+adx"
@@ -54,8 +63,8 @@ def main(arguments: list[str]) -> int:
         if chosen.test:
             _test()
             return 0
-        for kind in KINDS:
-            _build_if_changed(kind)
+        with ThreadPoolExecutor(max_workers=min(4, len(os.sched_getaffinity(0)))) as compilers:
+            list(compilers.map(_build_if_changed, KINDS))
         if chosen.record:
             _record()
         _warn_unless_recorded()
@@ -72,11 +81,12 @@ def image_digests() -> dict[str, str]:
 
 def build(kind: str, output: Path, cache: Path) -> None:
     """Build one image to ``output``, whatever is there. Raises BuildError."""
-    ring0 = [str(KEEP / "src" / "ring0.s")] if kind == "snp" else []
+    machine = KINDS[kind]
+    ring0 = [str(KEEP / "src" / "ring0.s")] if machine == "guest" else []
     _zig(
         "build-exe",
         *IMAGE_FLAGS,
-        *("-T", str(KEEP / "link" / f"{kind}.ld"), *ring0),
+        *("-T", str(KEEP / "link" / f"{machine}.ld"), *ring0),
         *("--dep", "options", f"-Mroot={KEEP / 'src' / 'main.zig'}"),
         f"-Moptions={KEEP / 'src' / 'options' / f'{kind}.zig'}",
         *("--name", "keep", f"-femit-bin={output}"),
@@ -144,7 +154,9 @@ def _test() -> None:
     count, mode = (20_000, "ReleaseSafe") if soak else (2_000, "Debug")
     options = BUILD / "keep" / "testing.zig"
     options.parent.mkdir(parents=True, exist_ok=True)
-    options.write_text(f"pub const kind = .testing;\npub const fuzz_count = {count};\n")
+    options.write_text(
+        f"pub const machine = .testing;\npub const tee = .snp;\npub const fuzz_count = {count};\n"
+    )
     for root in sorted((KEEP / "src").glob("*tests.zig")):
         print(f"testing the keep: {root.name}", file=sys.stderr, flush=True)
         _zig(

@@ -1,5 +1,6 @@
 //! Random numbers of the keep's own. The source is the processor's RDSEED; everything is derived from 64 bytes
-//! of it by HKDF, one label a purpose. A processor that does not deliver ends the keep before it makes a key.
+//! of it by HKDF, one label a purpose, together with the secret of the launch where there is one: either being good
+//! suffices. A processor that does not deliver ends the keep before it makes a key.
 
 const std = @import("std");
 const crypto = std.crypto;
@@ -16,17 +17,23 @@ const attempts = 10_000;
 pub const Seed = struct {
     prk: [32]u8,
 
-    pub fn gather() Error!Seed {
-        return gatherFrom(rdseed);
+    /// `launch_secret` is the tenant's, or empty.
+    pub fn gather(launch_secret: []const u8) Error!Seed {
+        return gatherFrom(rdseed, launch_secret);
     }
 
-    fn gatherFrom(comptime source: fn () ?u64) Error!Seed {
+    fn gatherFrom(comptime source: fn () ?u64, launch_secret: []const u8) Error!Seed {
         var raw: [words]u64 = undefined;
         defer crypto.secureZero(u64, &raw);
         for (&raw) |*word| word.* = try next(source);
         // A stuck generator repeats itself (some processors returned all ones, or zero, and called it success).
         for (raw[1..], raw[0 .. words - 1]) |word, before| if (word == before) return error.NoEntropy;
-        return .{ .prk = Hkdf.extract("wasmkeep-entropy-v1", std.mem.asBytes(&raw)) };
+        var mixing = Hkdf.extractInit("wasmkeep-entropy-v1");
+        mixing.update(std.mem.asBytes(&raw));
+        mixing.update(launch_secret);
+        var seed: Seed = undefined;
+        mixing.final(&seed.prk);
+        return seed;
     }
 
     pub fn derive(self: *const Seed, purpose: []const u8) [32]u8 {
@@ -105,10 +112,28 @@ test "a generator that fails, or repeats itself, is refused" {
             return if (counter % 3 == 0) null else counter;
         }
     };
-    try std.testing.expectError(error.NoEntropy, Seed.gatherFrom(Source.empty));
-    try std.testing.expectError(error.NoEntropy, Seed.gatherFrom(Source.stuck));
-    const seed = try Seed.gatherFrom(Source.counting);
+    try std.testing.expectError(error.NoEntropy, Seed.gatherFrom(Source.empty, ""));
+    try std.testing.expectError(error.NoEntropy, Seed.gatherFrom(Source.stuck, ""));
+    const seed = try Seed.gatherFrom(Source.counting, "");
     try std.testing.expect(!std.mem.eql(u8, &seed.derive("a"), &seed.derive("b")));
+}
+
+test "the launch secret is part of the seed" {
+    const Source = struct {
+        var counter: u64 = 0;
+        fn counting() ?u64 {
+            counter += 1;
+            return counter;
+        }
+    };
+    var seeds: [4][32]u8 = undefined;
+    for (&seeds, [_][]const u8{ "", "one", "two", "two" }) |*seed, secret| {
+        Source.counter = 0;
+        seed.* = (try Seed.gatherFrom(Source.counting, secret)).prk;
+    }
+    try std.testing.expect(!std.mem.eql(u8, &seeds[0], &seeds[1]));
+    try std.testing.expect(!std.mem.eql(u8, &seeds[1], &seeds[2]));
+    try std.testing.expectEqual(seeds[2], seeds[3]);
 }
 
 test "the generator depends on both sources" {

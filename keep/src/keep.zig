@@ -13,6 +13,7 @@ const memory = @import("memory.zig");
 const package = @import("package.zig");
 const records = @import("records.zig");
 const statement = @import("statement.zig");
+const tee = @import("tee.zig");
 const transcript = @import("transcript.zig");
 const traps = @import("traps.zig");
 const wire = @import("wire.zig");
@@ -84,6 +85,8 @@ pub const Keep = struct {
     wasi: Wasi,
     program: loader.Program,
     signer: statement.Signer,
+    /// As the keep knows it of itself; `facts` refer to it.
+    measurement: @FieldType(tee.session.Evidence, "measurement"),
     facts: statement.Launch,
     stdin: StreamState,
     stdout: StreamState,

@@ -13,5 +13,6 @@ test {
     _ = @import("tests/memory_test.zig");
     _ = @import("tests/package_test.zig");
     _ = @import("tests/records_test.zig");
+    _ = @import("tests/slot_test.zig");
     _ = @import("tests/traps_test.zig");
 }

@@ -1,10 +1,11 @@
 //! Where everything is in a keep's memory. The same virtual addresses hold for every machine kind; in the
-//! `snp` kind the first 10 MiB are also physical addresses, and `ring0.s` and `link/snp.ld` repeat what they
+//! guest kinds the first 10 MiB are also physical addresses, and `ring0.s` and `link/guest.ld` repeat what they
 //! need of this (the linker asserts that they agree).
 //!
 //!     0000_0000  nothing: null pointers fault
-//!     0001_3000  secrets page, 0001_4000 configuration page, 0001_5000 trap page (snp, read-only)
-//!     0010_0000  image: boot tables and ring 0 (snp only), text, read-only data, data
+//!     0001_3000  launch page: secrets page (snp) or launch slot (sev, sev-es)
+//!     0001_4000  configuration page, 0001_5000 trap page (guests, read-only)
+//!     0010_0000  image: boot tables and ring 0 (guests only), text, read-only data, data
 //!     0020_0000  window, 1 MiB, the only memory shared with the host
 //!     0030_0000  zero-initialised data of the image; then the trap stack between two guard pages
 //!     0040_0000  buffers, 2 MiB
@@ -19,7 +20,8 @@ pub const page = 4096;
 pub const block = 2 << 20;
 pub const wasm_page = 64 << 10;
 
-pub const secrets_page = 0x1_3000;
+/// What the launch gave this keep alone: the secrets page (snp), or the slot with the tenant's packet (sev, sev-es).
+pub const launch_page = 0x1_3000;
 pub const configuration_page = 0x1_4000;
 pub const trap_page = 0x1_5000;
 

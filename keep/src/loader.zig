@@ -10,6 +10,7 @@ const transcript = @import("transcript.zig");
 const Contents = @import("memory.zig").Contents;
 const Linear = @import("memory.zig").Linear;
 const Pool = @import("memory.zig").Pool;
+const clear = @import("memory.zig").clear;
 const mapped = @import("memory.zig").mapped;
 const Files = @import("files/file_system.zig").FileSystem;
 const Sha256 = std.crypto.hash.sha2.Sha256;
@@ -143,7 +144,11 @@ pub const Loader = struct {
             } else run.add(segment.address, first.*, segment.blocks());
         };
         run.map();
-        for (segments) |*segment| try self.read(pointer(segment.address)[0..segment.file_size]);
+        for (segments) |*segment| {
+            const whole = pointer(segment.address)[0 .. segment.blocks() * layout.block];
+            try self.read(whole[0..segment.file_size]);
+            clear(whole[segment.file_size..]);
+        }
         return placed;
     }
 

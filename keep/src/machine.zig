@@ -1,6 +1,7 @@
-//! The machine under the keep. One kind is compiled in; nothing above this file knows which.
+//! The machine under the keep: a guest of a processor with a TEE, or a process in its place. One is compiled in;
+//! nothing above this file knows which.
 //!
-//! A kind provides:
+//! A machine provides:
 //!   start()                                     what has to be done before anything else
 //!   leave()                                     the one exit: hands the processor to the host until it answers
 //!   map(region, address, first, blocks) bool    maps whole blocks of the pool, `first` counted from its start
@@ -11,11 +12,11 @@
 
 const options = @import("options");
 
-pub const Kind = enum { snp, process, testing };
-pub const kind: Kind = options.kind;
+pub const Kind = enum { guest, process, testing };
+pub const kind: Kind = options.machine;
 
 pub const current = switch (kind) {
-    .snp => @import("snp.zig"),
+    .guest => @import("guest.zig"),
     .process => @import("process.zig"),
     .testing => @import("testing_machine.zig"),
 };

@@ -1,14 +1,15 @@
 //! Private memory beyond the image: a pool of 2 MiB blocks, given out once, to the program's segments, its linear
-//! memory, and the contents of files.
+//! memory, and the contents of files. Nobody gets a byte of it that was not zero (see `clear`).
 
 const std = @import("std");
 const layout = @import("layout.zig");
 const machine = @import("machine.zig");
+const tee = @import("tee.zig");
 
 const pages_per_block = layout.block / layout.page;
 const wasm_pages_per_block = layout.block / layout.wasm_page;
 
-/// Blocks that were never used are zero. Nothing is given back.
+/// Nothing is given back.
 pub const Pool = struct {
     next: u64 = 0,
     blocks: u64,
@@ -29,6 +30,12 @@ pub const Pool = struct {
         return self.blocks - self.next;
     }
 };
+
+/// Makes memory zero that was not part of the launch, where it is not zero by itself. To be called for whatever of it
+/// is given to the program for the first time.
+pub fn clear(fresh: []u8) void {
+    if (tee.clears_memory) @memset(fresh, 0);
+}
 
 /// A mapping that the rules allow cannot fail; if it does, something is wrong with the keep, and it ends.
 pub fn mapped(done: bool) void {
@@ -59,6 +66,7 @@ pub const Linear = struct {
         self.base = layout.linear + blocks * layout.block - pages * layout.wasm_page;
         self.pages = pages;
         self.limit = @max(pages, @min(limit, (layout.linear_end - self.base) / layout.wasm_page));
+        clear(self.bytes());
         return true;
     }
 
@@ -79,6 +87,7 @@ pub const Linear = struct {
         const fresh = pool.take(std.mem.alignForward(u64, new_end, layout.block) / layout.block - std.mem.alignForward(u64, at, layout.block) / layout.block) orelse return false;
         self.addBlocks(fresh, self.fillTail(at, new_end), new_end);
         self.pages += delta;
+        clear(self.bytes()[at - self.base ..]);
         return true;
     }
 
@@ -137,6 +146,7 @@ pub const Contents = struct {
         }
         self.mark(start, count, true);
         if (start == self.first_free) self.first_free = start + count;
+        clear(slice(start, count));
         return slice(start, count);
     }
 

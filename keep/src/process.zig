@@ -1,10 +1,10 @@
-//! The process machine kind: a Linux process that has given up everything but an exit. The machine starts it with
+//! The process kinds' machine: a Linux process that has given up everything but an exit. The machine starts it with
 //!
 //!     descriptor 3  the window, a shared memory file of 1 MiB
 //!     descriptor 4  exits, a stream socket: one byte out is an exit, one byte in continues
-//!     descriptor 5  the configuration page, then the secrets page; read once and closed
+//!     descriptor 5  the configuration page, then the launch page; read once and closed
 //!
-//! and nothing else. Memory has the same virtual addresses as in the snp kind. It protects against a host that
+//! and nothing else. Memory has the same virtual addresses as in a guest. It protects against a host that
 //! can neither be root on this computer nor trace this process; docs/host-interface.md says what it is for.
 
 const layout = @import("layout.zig");
@@ -41,7 +41,7 @@ export fn _start() callconv(.naked) noreturn {
 export fn processBegin() callconv(.c) void {
     withdraw();
     const whole = [_][3]u64{
-        .{ layout.secrets_page, layout.configuration_page + layout.page, read_write },
+        .{ layout.launch_page, layout.configuration_page + layout.page, read_write },
         .{ layout.trap_stack, layout.trap_stack_end, read_write },
         .{ layout.buffers, layout.buffers_end, read_write },
         .{ layout.stack, layout.stack_end, read_write },
@@ -53,7 +53,7 @@ export fn processBegin() callconv(.c) void {
     if (window != layout.window) end(status.memory);
     for ([_]u64{ layout.contents, layout.linear }) |first| if (!linux.protect(first, layout.block, read_write)) end(status.memory);
     readPage(layout.configuration_page);
-    readPage(layout.secrets_page);
+    readPage(layout.launch_page);
     if (!linux.protect(layout.configuration_page, layout.page, linux.protection.read)) end(status.memory);
     _ = linux.call(.close, window_descriptor, 0, 0, 0, 0, 0);
     _ = linux.call(.close, pages_descriptor, 0, 0, 0, 0, 0);

@@ -55,9 +55,13 @@ pub const Direction = struct {
     iv: [aead.nonce_length]u8,
     sequence: u64,
 
-    /// HKDF-SHA256 over the tenant's secret; `info` names the direction.
-    pub fn derive(session_id: *const [32]u8, secret: *const [32]u8, info: []const u8) Direction {
-        var prk = Hkdf.extract(session_id, secret);
+    /// HKDF-SHA256 over the tenant's secret, followed by the launch's where there is one; `info` names the direction.
+    pub fn derive(session_id: *const [32]u8, secret: *const [32]u8, launch_secret: []const u8, info: []const u8) Direction {
+        var extracting = Hkdf.extractInit(session_id);
+        extracting.update(secret);
+        extracting.update(launch_secret);
+        var prk: [Hkdf.prk_length]u8 = undefined;
+        extracting.final(&prk);
         defer crypto.secureZero(u8, &prk);
         var out: [aead.key_length + aead.nonce_length]u8 = undefined;
         defer crypto.secureZero(u8, &out);

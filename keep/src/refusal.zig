@@ -14,6 +14,7 @@ pub const Code = enum(u32) {
     report_unusable = 8,
     host_data_mismatch = 9,
     trap_outside_program = 10,
+    launch_slot = 11,
 
     // The wire. Public before the channel exists.
     message_length = 16,

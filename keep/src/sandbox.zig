@@ -1,4 +1,4 @@
-//! What a keep of the process kind may ask of Linux, as seccomp filters (linux/seccomp.h, linux/filter.h). The first
+//! What a keep of a process kind may ask of Linux, as seccomp filters (linux/seccomp.h, linux/filter.h). The first
 //! is installed before anything secret exists; the second, with the lock, leaves no way to an executable page.
 
 const layout = @import("layout.zig");

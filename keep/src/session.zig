@@ -1,11 +1,13 @@
 //! The session from the keep's side, start to launch. docs/protocol.md is the rule; the steps are:
 //!
-//!  1. check the measured configuration, take the guest message key, take the host's hints;
+//!  1. check the measured configuration, take what the launch gave this keep (the guest message key, or the launch
+//!     secret), take the host's hints;
 //!  2. gather entropy, make the receiving key, the receipt key and the keep's salt;
-//!  3. get a report over the report data; require that its HOST_DATA is the tenant key digest of the hints;
+//!  3. get evidence over the report data: a report whose HOST_DATA is the tenant key digest of the hints
+//!     (`attested.zig`), or the proof that the keep has the launch secret (`pre_attested.zig`);
 //!  4. offer: keys, salt, evidence; wait for the tenant;
 //!  5. open the HPKE message, derive both directions;
-//!  6. HELLO: the tenant key's digest is HOST_DATA, and its signature covers nonce, keys and HPKE message;
+//!  6. HELLO: the tenant key's digest is the one in the report data, and its signature covers nonce, keys and HPKE message;
 //!  7. PACKAGE records: load the program and the invocation;
 //!  8. run (`keep.zig`).
 //!
@@ -17,7 +19,6 @@ const Ed25519 = crypto.sign.Ed25519;
 const builtins = @import("builtins.zig");
 const clock = @import("clock.zig");
 const entropy = @import("entropy.zig");
-const guest_message = @import("guest_message.zig");
 const hpke = @import("hpke.zig");
 const layout = @import("layout.zig");
 const loader = @import("loader.zig");
@@ -25,11 +26,13 @@ const machine = @import("machine.zig");
 const memory = @import("memory.zig");
 const refusal = @import("refusal.zig");
 const stack = @import("stack.zig");
+const tee = @import("tee.zig");
 const transcript = @import("transcript.zig");
 const Buffers = @import("keep.zig").Buffers;
 const Files = @import("files/file_system.zig").FileSystem;
 const Hints = @import("window.zig").Hints;
 const Keep = @import("keep.zig").Keep;
+const Launch = tee.session.Launch;
 const Refused = @import("wire.zig").Refused;
 const Window = @import("window.zig").Window;
 const Wire = @import("wire.zig").Wire;
@@ -59,7 +62,8 @@ fn run(keep: *Keep) Refused!void {
     const wire = &keep.wire;
     // 1.
     const memory_size = configuredMemory(@ptrFromInt(layout.configuration_page)) orelse return wire.refuse(.configuration_page, 0);
-    var message_key = guest_message.takeKey(@ptrFromInt(layout.secrets_page)) catch return wire.refuse(.secrets_page, 0);
+    var launch: Launch = try .take(wire);
+    defer launch.wipe();
     const hints = wire.window.hints();
     keep.clock = clock.Clock.init(hints.frequency_khz, clock.readCycles()) orelse return wire.refuse(.clock_frequency, 0);
     keep.pool = .init(memory_size);
@@ -67,21 +71,24 @@ fn run(keep: *Keep) Refused!void {
 
     var identity: Identity = undefined;
     defer identity.wipe();
-    try identity.make(wire); // 2.
+    try identity.make(wire, launch.secret()); // 2.
     keep.generator = .early(&identity.seed);
-    const evidence = try attest(wire, &message_key, &identity, &hints); // 3.
+    const report_data = transcript.reportData(tee.name, &hints.nonce, &hints.tenant_key_digest, &identity.receiving.public_key.bytes, &identity.receiptKey());
+    const evidence = try launch.attest(wire, &hints, &report_data); // 3.
     stack.wipeBelow();
     offer(wire, &identity, &evidence.bytes); // 4.
     try wire.await();
-    const answer = try accept(wire, &identity, &evidence.report_data); // 5.
+    const answer = try accept(wire, &identity, &launch, &report_data); // 5.
     try authenticate(wire, &identity, &hints, &answer.message); // 6.
     stack.wipeBelow();
 
     keep.signer = .{ .key = identity.receipt, .session_id = answer.session_id };
     try load(keep); // 7.
     keep.generator = .init(&identity.seed, &keep.program.entropy);
+    keep.measurement = evidence.measurement;
     keep.facts = .{
-        .measurement = evidence.report.measurement,
+        .tee = tee.name,
+        .measurement = &keep.measurement,
         .program_digest = keep.program.program_digest,
         .target = keep.program.target[0..keep.program.target_length],
         .configuration = keep.program.configuration_digest,
@@ -90,7 +97,7 @@ fn run(keep: *Keep) Refused!void {
         .files = keep.program.files_digest,
         .memory_limit = keep.program.memory_limit,
         .wall_clock = keep.program.wall_clock,
-        .tenant_key_digest = evidence.report.host_data,
+        .tenant_key_digest = evidence.tenant_key_digest,
     };
 }
 
@@ -110,8 +117,8 @@ const Identity = struct {
     receipt: Ed25519.KeyPair,
     salt: [32]u8,
 
-    fn make(self: *Identity, wire: *Wire) Refused!void {
-        self.seed = entropy.Seed.gather() catch return wire.refuse(.entropy, 0);
+    fn make(self: *Identity, wire: *Wire, launch_secret: []const u8) Refused!void {
+        self.seed = entropy.Seed.gather(launch_secret) catch return wire.refuse(.entropy, 0);
         self.receiving = hpke.Kem.KeyPair.generateDeterministic(self.seed.derive("receiving key")) catch return wire.refuse(.key_generation, 0);
         self.receipt = Ed25519.KeyPair.generateDeterministic(self.seed.derive("receipt key")) catch return wire.refuse(.key_generation, 0);
         self.salt = self.seed.derive("keep salt");
@@ -125,29 +132,6 @@ const Identity = struct {
         crypto.secureZero(u8, std.mem.asBytes(self));
     }
 };
-
-const Evidence = struct {
-    bytes: [guest_message.report_length]u8,
-    report: guest_message.Report,
-    report_data: [64]u8,
-};
-
-/// Asks the secure processor once, with the first number of a fresh key, which is dropped whatever happens.
-fn attest(wire: *Wire, key: *[32]u8, identity: *const Identity, hints: *const Hints) Refused!Evidence {
-    defer crypto.secureZero(u8, key);
-    const report_data = transcript.reportData(&hints.nonce, &hints.tenant_key_digest, &identity.receiving.public_key.bytes, &identity.receiptKey());
-    if (!wire.ask(&guest_message.reportRequest(key.*, 1, &report_data))) return wire.refuse(.guest_request_failed, 0);
-
-    var response: [guest_message.response_length]u8 = undefined;
-    wire.window.takeResponse(&response);
-    const bytes = guest_message.openReport(key.*, 2, &response) catch |reason| return wire.refuse(switch (reason) {
-        error.Status => .report_unusable,
-        error.Malformed, error.Authentication => .guest_response_invalid,
-    }, 0);
-    const report = guest_message.Report.read(bytes, &report_data) orelse return wire.refuse(.report_unusable, 0);
-    if (!crypto.timing_safe.eql([32]u8, report.host_data, hints.tenant_key_digest)) return wire.refuse(.host_data_mismatch, 0);
-    return .{ .bytes = bytes.*, .report = report, .report_data = report_data };
-}
 
 fn offer(wire: *Wire, identity: *const Identity, evidence: []const u8) void {
     var number: [4]u8 = undefined;
@@ -166,8 +150,9 @@ const Answer = struct {
     session_id: [32]u8,
 };
 
-/// Opens the tenant's HPKE message and makes the channel.
-fn accept(wire: *Wire, identity: *const Identity, report_data: *const [64]u8) Refused!Answer {
+/// Opens the tenant's HPKE message and makes the channel, for which the launch secret is needed for the last time.
+fn accept(wire: *Wire, identity: *const Identity, launch: *Launch, report_data: *const [64]u8) Refused!Answer {
+    defer launch.wipe();
     var answer: Answer = undefined;
     wire.takeClear(&answer.message) orelse return wire.refuse(.first_message_length, 0);
     const info = "wasmkeep-session-v1".* ++ report_data.*;
@@ -175,8 +160,8 @@ fn accept(wire: *Wire, identity: *const Identity, report_data: *const [64]u8) Re
     defer crypto.secureZero(u8, &secret);
     answer.session_id = transcript.sessionId(report_data, &answer.message);
     wire.channel = .{
-        .receive = .derive(&answer.session_id, &secret, "wasmkeep to-keep v1"),
-        .send = .derive(&answer.session_id, &secret, &("wasmkeep to-tenant v1".* ++ identity.salt)),
+        .receive = .derive(&answer.session_id, &secret, launch.secret(), "wasmkeep to-keep v1"),
+        .send = .derive(&answer.session_id, &secret, launch.secret(), &("wasmkeep to-tenant v1".* ++ identity.salt)),
     };
     return answer;
 }
@@ -187,7 +172,7 @@ fn authenticate(wire: *Wire, identity: *const Identity, hints: *const Hints, mes
     if (record.type != .hello) return wire.refuse(.record_type, @backingInt(record.type));
     if (record.payload.len != 32 + 64) return wire.refuse(.record_payload, record.payload.len);
     const key = record.payload[0..32];
-    // The report vouches for the digest in the hints (step 3).
+    // The evidence vouches for the digest in the hints (step 3).
     if (!crypto.timing_safe.eql([32]u8, transcript.digest(key), hints.tenant_key_digest)) return wire.refuse(.tenant_key_mismatch, 0);
     verifyHello(key, record.payload[32..96], &.{
         "wasmkeep-tenant-v1",

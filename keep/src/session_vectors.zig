@@ -10,13 +10,14 @@ const Ed25519 = std.crypto.sign.Ed25519;
 
 pub fn main() !void {
     const session_id = vectors.tenant("session_id", 32);
-    var sending: records.Direction = .derive(&session_id, &vectors.secret, &("wasmkeep to-tenant v1".* ++ vectors.keep_salt));
+    var sending: records.Direction = .derive(&session_id, &vectors.secret, "", &("wasmkeep to-tenant v1".* ++ vectors.keep_salt));
     const signer: statement.Signer = .{
         .key = try Ed25519.KeyPair.generateDeterministic(vectors.receipt_seed),
         .session_id = session_id,
     };
     const facts: statement.Launch = .{
-        .measurement = @splat(1),
+        .tee = "snp",
+        .measurement = &@as([48]u8, @splat(1)),
         .program_digest = @splat(2),
         .target = "wasmtime 50.0.1 x86_64-unknown-linux-gnu x86-64-v3",
         .configuration = @splat(3),

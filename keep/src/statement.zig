@@ -23,7 +23,9 @@ pub const Purpose = enum {
 
 /// What a keep says about itself and what it was given.
 pub const Launch = struct {
-    measurement: [48]u8,
+    tee: []const u8,
+    /// Empty where a keep cannot know it.
+    measurement: []const u8,
     program_digest: [32]u8,
     target: []const u8,
     configuration: [32]u8,
@@ -101,9 +103,9 @@ fn signatureStructure(purpose: Purpose, session_id: *const [32]u8, payload: []co
 fn writePayload(cbor: *Cbor, facts: *const Launch, run: ?*const Run) void {
     cbor.map(if (run == null) 11 else 21);
     cbor.unsigned(1);
-    cbor.text(transcript.tee);
+    cbor.text(facts.tee);
     cbor.unsigned(2);
-    cbor.bytes(&facts.measurement);
+    cbor.bytes(facts.measurement);
     cbor.unsigned(3);
     cbor.bytes(&facts.program_digest);
     cbor.unsigned(4);
@@ -219,7 +221,8 @@ const testing = std.testing;
 
 fn sampleFacts() Launch {
     return .{
-        .measurement = @splat(1),
+        .tee = "sev-es",
+        .measurement = &@as([48]u8, @splat(1)),
         .program_digest = @splat(2),
         .target = &@as([target_maximum]u8, @splat(0x74)),
         .configuration = @splat(3),

@@ -5,9 +5,6 @@ const std = @import("std");
 const Sha256 = std.crypto.hash.sha2.Sha256;
 const Sha512 = std.crypto.hash.sha2.Sha512;
 
-/// The kind of TEE this keep speaks for, in both machine kinds.
-pub const tee = "snp";
-
 /// Appends lp(bytes): the length as u32, little-endian, then the bytes.
 pub fn prefixed(hasher: anytype, bytes: []const u8) void {
     var length: [4]u8 = undefined;
@@ -16,7 +13,8 @@ pub fn prefixed(hasher: anytype, bytes: []const u8) void {
     hasher.update(bytes);
 }
 
-pub fn reportData(nonce: *const [32]u8, tenant_key_digest: *const [32]u8, receiving_key: []const u8, receipt_key: *const [32]u8) [64]u8 {
+/// `tee` is the name of the kind of TEE.
+pub fn reportData(tee: []const u8, nonce: *const [32]u8, tenant_key_digest: *const [32]u8, receiving_key: []const u8, receipt_key: *const [32]u8) [64]u8 {
     var hasher: Sha512 = .init(.{});
     for ([_][]const u8{ "wasmkeep-evidence-v1", tee, nonce, tenant_key_digest, receiving_key, receipt_key }) |part| prefixed(&hasher, part);
     return hasher.finalResult();

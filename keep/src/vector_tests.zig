@@ -42,7 +42,7 @@ test "keys, report data and session are the tenant's" {
     const receipt_key = receipt.public_key.toBytes();
     try std.testing.expectEqual(tenant("receipt_key", 32), receipt_key);
     const key_digest = transcript.digest(&tenant("tenant_key", 32));
-    const report_data = transcript.reportData(&nonce, &key_digest, &receiving.public_key.bytes, &receipt_key);
+    const report_data = transcript.reportData("snp", &nonce, &key_digest, &receiving.public_key.bytes, &receipt_key);
     try std.testing.expectEqual(tenant("report_data", 64), report_data);
     try std.testing.expectEqual(tenant("session_id", 32), transcript.sessionId(&report_data, &tenant("hpke_message", hpke.message_length)));
 }
@@ -64,7 +64,7 @@ test "the tenant's secret opens, and nothing like it" {
 
 test "the tenant's records open in their order" {
     const session_id = tenant("session_id", 32);
-    var receiving: records.Direction = .derive(&session_id, &secret, "wasmkeep to-keep v1");
+    var receiving: records.Direction = .derive(&session_id, &secret, "", "wasmkeep to-keep v1");
     const hello = try open(&receiving, &tenant("hello", 4 + 256 + 16));
     try std.testing.expectEqual(records.Type.hello, hello.type);
     try std.testing.expectEqualSlices(u8, &tenant("tenant_key", 32), hello.payload[0..32]);
@@ -81,9 +81,9 @@ test "the tenant's records open in their order" {
 
 test "a record of the tenant's opens once, at its own place" {
     const session_id = tenant("session_id", 32);
-    var receiving: records.Direction = .derive(&session_id, &secret, "wasmkeep to-keep v1");
+    var receiving: records.Direction = .derive(&session_id, &secret, "", "wasmkeep to-keep v1");
     try std.testing.expectError(error.Authentication, open(&receiving, &tenant("package", 4 + 1024 + 16)));
-    var other_way: records.Direction = .derive(&session_id, &secret, &("wasmkeep to-tenant v1".* ++ keep_salt));
+    var other_way: records.Direction = .derive(&session_id, &secret, "", &("wasmkeep to-tenant v1".* ++ keep_salt));
     try std.testing.expectError(error.Authentication, open(&other_way, &tenant("hello", 4 + 256 + 16)));
 }
 

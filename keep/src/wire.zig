@@ -7,6 +7,7 @@ const machine = @import("machine.zig");
 const records = @import("records.zig");
 const refusal = @import("refusal.zig");
 const stack = @import("stack.zig");
+const tee = @import("tee.zig");
 const Window = @import("window.zig").Window;
 const Operation = @import("window.zig").Operation;
 const data_size = @import("window.zig").data_size;
@@ -155,7 +156,7 @@ pub const Wire = struct {
 
     fn leave(self: *Wire, operation: Operation, wait: u64) void {
         self.window.stateOperation(operation, self.pending, wait);
-        self.window.ghcbPage().stateOut();
+        if (tee.states_exits) self.window.ghcbPage().stateOut();
         self.exits += 1;
         machine.current.leave();
         self.pending = 0;

@@ -73,7 +73,9 @@ def test_the_tenants_vectors_are_what_the_code_makes() -> None:
 
 def test_the_keeps_vectors_are_what_its_code_makes(tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="the Zig compiler is not installed")
-    (tmp_path / "options.zig").write_text("pub const kind = .testing;\npub const fuzz_count = 1;\n")
+    (tmp_path / "options.zig").write_text(
+        "pub const machine = .testing;\npub const tee = .snp;\npub const fuzz_count = 1;\n"
+    )
     processor = runpy.run_path(str(KEEP.parent / "build.py"))["PROCESSOR"]
     command = [sys.executable, "-m", "ziglang", "build-exe", "-target", "x86_64-linux-musl", "-OReleaseSafe"]
     command += ["-mcpu", processor]

@@ -1,2 +1,4 @@
-//! The process kind: a sandboxed Linux process, where a machine has no virtual processor to offer.
-pub const kind = .process;
+//! The process kind: a sandboxed Linux process in place of the snp kind, where a machine has no virtual processor to
+//! offer.
+pub const machine = .process;
+pub const tee = .snp;

@@ -1,2 +1,3 @@
 //! Unit tests on the development machine.
-pub const kind = .testing;
+pub const machine = .testing;
+pub const tee = .snp;

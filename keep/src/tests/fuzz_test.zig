@@ -82,7 +82,7 @@ test "record: what opens was sealed; what parses has one encoding" {
         const given = plaintext;
         const record = records.parse(plaintext[0..size]) catch continue;
 
-        var sender: records.Direction = .derive(&@splat(1), &@splat(2), "fuzz");
+        var sender: records.Direction = .derive(&@splat(1), &@splat(2), "", "fuzz");
         var receiver = sender;
         var buffer: [records.length_size + records.body_maximum]u8 = undefined;
         const sealed = sender.seal(record.type, record.payload, &buffer);

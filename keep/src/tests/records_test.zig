@@ -8,7 +8,7 @@ const Buffer = [records.length_size + records.body_maximum]u8;
 
 /// The two ends of one direction.
 pub fn ends() [2]records.Direction {
-    const one: records.Direction = .derive(&@splat(1), &@splat(2), "test");
+    const one: records.Direction = .derive(&@splat(1), &@splat(2), "", "test");
     return .{ one, one };
 }
 

@@ -1,8 +1,9 @@
-//! The snp machine kind: memory through the ring-0 service of `ring0.s`, exits through the GHCB page and a port.
+//! The guest kinds' machine (snp, sev, sev-es): memory through the ring-0 service of `ring0.s`, exits through a port.
 
 const layout = @import("layout.zig");
 const machine = @import("machine.zig");
 const ghcb = @import("ghcb.zig");
+const tee = @import("tee.zig");
 
 const Service = enum(u64) { segments = 1, read_only_segments = 2, contents = 3, linear = 4, tail = 5, lock = 6 };
 
@@ -30,11 +31,57 @@ fn physical(block: u64) u64 {
 pub fn start() void {}
 
 pub fn leave() void {
+    if (tee.current == .sev) return leaveBare();
     asm volatile ("outb %[zero], %[port]"
         :
         : [zero] "{al}" (@as(u8, 0)),
           [port] "N{dx}" (@as(u16, ghcb.port)),
         : .{ .memory = true });
+}
+
+extern fn leaveBare() callconv(.c) void;
+
+/// On SEV the host sees the registers at each exit. This one leaves nothing in them but the stack pointer: what is
+/// still needed waits on the stack. (A host can also stop the guest at any other instruction; that is SEV's limit.)
+fn bareExit() callconv(.naked) void {
+    asm volatile (
+        \\ pushq %%rbx
+        \\ pushq %%rbp
+        \\ pushq %%r12
+        \\ pushq %%r13
+        \\ pushq %%r14
+        \\ pushq %%r15
+        \\ vzeroall
+        \\ xorl %%eax, %%eax
+        \\ xorl %%ebx, %%ebx
+        \\ xorl %%ecx, %%ecx
+        \\ xorl %%edx, %%edx
+        \\ xorl %%esi, %%esi
+        \\ xorl %%edi, %%edi
+        \\ xorl %%ebp, %%ebp
+        \\ xorl %%r8d, %%r8d
+        \\ xorl %%r9d, %%r9d
+        \\ xorl %%r10d, %%r10d
+        \\ xorl %%r11d, %%r11d
+        \\ xorl %%r12d, %%r12d
+        \\ xorl %%r13d, %%r13d
+        \\ xorl %%r14d, %%r14d
+        \\ xorl %%r15d, %%r15d
+        \\ outb %%al, %[port]
+        \\ popq %%r15
+        \\ popq %%r14
+        \\ popq %%r13
+        \\ popq %%r12
+        \\ popq %%rbp
+        \\ popq %%rbx
+        \\ retq
+        :
+        : [port] "N" (@as(u8, ghcb.port)),
+    );
+}
+
+comptime {
+    if (tee.current == .sev) @export(&bareExit, .{ .name = "leaveBare" });
 }
 
 pub fn map(region: machine.Region, address: u64, first: u64, blocks: u64) bool {
