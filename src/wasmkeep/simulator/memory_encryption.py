@@ -22,10 +22,17 @@ class MemoryKey:
     def __init__(self, *, aes_256: bool = False) -> None:
         self._key = secrets.token_bytes(_AES_256_XTS if aes_256 else _AES_128_XTS)
 
-    def encrypt_page(self, gpa: int, page: bytes) -> bytes:
-        """The 4096 bytes of ciphertext that DRAM holds for `page` at page address `gpa`."""
-        if gpa % PAGE or len(page) != PAGE:
-            raise ValueError("the engine works on whole pages")
-        cipher = Cipher(algorithms.AES(self._key), modes.XTS(gpa.to_bytes(16, "little")))
-        encryptor = cipher.encryptor()
+    def encrypt_page(self, address: int, page: bytes) -> bytes:
+        """The 4096 bytes of ciphertext that DRAM holds for `page` at page address `address`."""
+        encryptor = self._cipher(address, page).encryptor()
         return encryptor.update(page) + encryptor.finalize()
+
+    def decrypt_page(self, address: int, page: bytes) -> bytes:
+        """What the guest sees where DRAM holds `page`: garbage, where nobody encrypted it with this key."""
+        decryptor = self._cipher(address, page).decryptor()
+        return decryptor.update(page) + decryptor.finalize()
+
+    def _cipher(self, address: int, page: bytes) -> Cipher[modes.XTS]:
+        if address % PAGE or len(page) != PAGE:
+            raise ValueError("the engine works on whole pages")
+        return Cipher(algorithms.AES(self._key), modes.XTS(address.to_bytes(16, "little")))
