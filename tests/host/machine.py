@@ -220,7 +220,7 @@ class FakeRegion:
 class FakeImages:
     names = ("wasmkeep 0.1.0",)
 
-    def prepare(self, memory: int) -> PreparedImage:
+    def prepare(self, memory: int, tee: str) -> PreparedImage:
         return PreparedImage(
             "process", b"\x11" * 32, (FakeRegion(0x10_0000, 4096, 1, b"\x90" * 4096),), bytes(4096)
         )

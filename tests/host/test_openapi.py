@@ -12,11 +12,9 @@ from tests.endorsements.bodies import BODIES
 from tests.host.daemon import REQUEST, TSC_KHZ, daemon, run
 from tests.host.machine import FakeImages, FakePlatform, endless_echo
 from wasmkeep.endorsements import Document, FolderSource
-from wasmkeep.host.app import Host, routes
-from wasmkeep.host.keeps import Keeps
+from wasmkeep.host.app import routes
 from wasmkeep.host.openapi import OPERATIONS, document
-from wasmkeep.host.settings import Limits
-from wasmkeep.host.tokens import Tokens
+from wasmkeep.host.server import Service, _host
 
 
 class Kds:
@@ -25,9 +23,8 @@ class Kds:
 
 
 def described_routes() -> set[tuple[str, str]]:
-    platform, limits = FakePlatform(), Limits()
-    keeps = Keeps(platform, limits)
-    host = Host(platform, FakeImages(), keeps, FolderSource(Path()), Tokens(None), limits, TSC_KHZ)
+    service = Service(FakePlatform(), FakeImages(), FolderSource(Path()), TSC_KHZ)
+    host = _host(service, "wk_own")
     found = set()
     for route in routes(host):
         if isinstance(route, WebSocketRoute):

@@ -98,7 +98,7 @@ class Offering(Liar):
 def images_of(kind: MachineKind, elf: bytes | None = None) -> Images:
     """The installed image of a kind, or ``elf`` under its name."""
 
-    def laid_out(memory: int) -> PreparedImage:
+    def laid_out(memory: int, tee: str) -> PreparedImage:
         made = launch(kind, elf if elf is not None else read_image(kind), memory)
         return PreparedImage(kind.value, made.sha256, made.regions, made.vmsa)
 

@@ -94,7 +94,7 @@ def test_more_memory_than_asked_for() -> None:
 
 
 def images_order(order: LaunchOrder, memory: int) -> LaunchOrder:
-    other = images_of(MachineKind.SNP).prepare(memory)
+    other = images_of(MachineKind.SNP).prepare(memory, "snp")
     return replace(order, regions=other.regions, vmsa=other.vmsa, memory=memory)
 
 

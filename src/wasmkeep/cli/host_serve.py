@@ -22,6 +22,7 @@ LIMITS = (
     ("--memory", "total_memory", "SIZE", "memory of all keeps; this computer's"),
     ("--boot", "boot_seconds", "SECONDS", "from the request to a keep's first message; 20"),
     ("--connect", "connect_seconds", "SECONDS", "wait for a tenant to connect; 30"),
+    ("--launch", "launch_seconds", "SECONDS", "each message of a tenant's in a SEV launch; 20"),
     ("--idle", "idle_seconds", "SECONDS", "wait for a tenant's message; 600"),
     ("--stall", "stall_seconds", "SECONDS", "wait for a tenant to take output; 60"),
     ("--compute", "compute_seconds", "SECONDS", "how long a keep may run without an exit; 3600"),

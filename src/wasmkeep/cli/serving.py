@@ -160,7 +160,7 @@ def _service(platform: Platform, limits: Limits, private: Path | None) -> Servic
 
     kind = MachineKind.SNP if platform.description.cpu == "kvm" else MachineKind.PROCESS
 
-    def prepare(memory: int) -> PreparedImage:
+    def prepare(memory: int, tee: str) -> PreparedImage:
         laid_out = launch(kind, read_image(kind), memory)
         return PreparedImage(kind.value, laid_out.sha256, laid_out.regions, laid_out.vmsa)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,19 +16,32 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from wasmkeep import __version__
-from wasmkeep.endorsements import CertChain, Crl, Document, Product, Source, Vcek
+from wasmkeep.endorsements import (
+    Cek,
+    CertChain,
+    Crl,
+    Document,
+    Product,
+    SevCa,
+    SevProduct,
+    Source,
+    Vcek,
+)
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.host import openapi
 from wasmkeep.host.endings import STOPPED, TENANT_LEFT
 from wasmkeep.host.gate import Gate, owner_in, refuse
 from wasmkeep.host.images import Images
 from wasmkeep.host.keeps import EndedKeep, Keeps, LivingKeep
-from wasmkeep.host.machine import Platform, PlatformStatus
+from wasmkeep.host.launch_snp import DEFAULT_GUEST_POLICY
+from wasmkeep.host.machine import Tee
 from wasmkeep.host.replies import Refused, json_bytes, json_response
 from wasmkeep.host.requests import KEEP_HEADER, KeepRequest, parse_keep_request, read_body, read_keep_header
 from wasmkeep.host.session import join, serve_session
 from wasmkeep.host.settings import Limits
+from wasmkeep.host.sev_certificates import EndorsementMissing, SevCertificates
 from wasmkeep.host.tap import LaunchOrder
+from wasmkeep.host.tees import Tees
 from wasmkeep.host.tokens import Tokens
 from wasmkeep.host.window import DATA_SIZE
 
@@ -37,10 +49,13 @@ __all__ = ["Host", "create_app", "routes"]
 
 log = logging.getLogger("wasmkeep.host")
 
-_STATUS_SECONDS = 5.0
-"""How old the platform's status may be that a new keep's answer quotes."""
-_MACHINE_SECONDS = 10.0
-_ENDORSEMENT_AGE = {Vcek: 86400, CertChain: 3600, Crl: 3600}
+_ENDORSEMENT_AGE: dict[type[Document], int] = {
+    Vcek: 86400,
+    CertChain: 3600,
+    Crl: 3600,
+    Cek: 86400,
+    SevCa: 3600,
+}
 # What a tenant is told; the error itself may name the operator's files and addresses.
 _ENDORSEMENT_REFUSALS = {
     "endorsements.product": (404, "there is no such processor generation"),
@@ -50,10 +65,12 @@ _ENDORSEMENT_REFUSALS = {
     "endorsements.slow": (504, "the endorsement service is too slow"),
 }
 _MISSING = frozenset({"endorsements.missing", "endorsements.unknown"})
-_MISSING_WORDS = {
+_MISSING_WORDS: dict[type[Document], str] = {
     Vcek: "this host has no VCEK for that chip and TCB",
     CertChain: "this host has no certificate chain for that generation",
     Crl: "this host has no revocation list for that generation",
+    Cek: "this host has no signed CEK for that chip",
+    SevCa: "this host has no ASK and ARK for SEV of that generation",
 }
 _ENDORSEMENT_FAILURE = (502, "the endorsement service failed")
 
@@ -62,9 +79,10 @@ _ENDORSEMENT_FAILURE = (502, "the endorsement service failed")
 class Host:
     """Everything the routes use."""
 
-    platform: Platform
     images: Images
     keeps: Keeps
+    tees: Tees
+    sev_certificates: SevCertificates
     endorsements: Source
     tokens: Tokens
     limits: Limits
@@ -95,6 +113,9 @@ def routes(host: Host) -> list[BaseRoute]:
         Route("/vcek/v1/{product}/cert_chain", api.cert_chain, methods=["GET"]),
         Route("/vcek/v1/{product}/crl", api.crl, methods=["GET"]),
         Route("/vcek/v1/{product}/{hwid}", api.vcek, methods=["GET"]),
+        Route("/v1/sev/certificates", api.sev_certificates, methods=["GET"]),
+        Route("/cek/id/{chip}", api.cek, methods=["GET"]),
+        Route("/sev/ask_ark_{product}.cert", api.sev_ca, methods=["GET"]),
         Route("/openapi.json", _openapi, methods=["GET"]),
     ]
 
@@ -131,29 +152,15 @@ class _Api:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._status_known: tuple[PlatformStatus, float] | None = None
 
     async def platform(self, _: Request) -> Response:
-        machine, limits = self._host.platform.description, self._host.limits
-        status = await self._status(max_age=0)
-        tee = {
-            "kind": "snp",
-            "product": machine.product,
-            "simulated": bool(machine.root_sha256),
-            "root": f"sha256:{machine.root_sha256}" if machine.root_sha256 else None,
-            "cpu": machine.cpu,
-            "cpu_reason": machine.cpu_reason,
-            "slots": machine.slots,
-            "slots_used": max(0, status.guest_count - self._host.platform.begun),
-            "chip_id": machine.chip_id,
-            "reported_tcb": f"{status.reported_tcb:016x}",
-        }
+        limits = self._host.limits
         return json_response(
             {
                 "version": __version__,
-                "tees": [tee],
+                "tees": await self._host.tees.described(),
                 "limits": {
-                    "keeps": min(limits.keeps, machine.slots),
+                    "keeps": min(limits.keeps, self._host.tees.slots),
                     "keeps_per_token": limits.keeps_per_token,
                     "memory": limits.keep_memory,
                     "message": DATA_SIZE,
@@ -186,8 +193,7 @@ class _Api:
     async def _create(self, wanted: KeepRequest, owner: str) -> tuple[LivingKeep, dict[str, object]]:
         """A keep that is being launched, and what its tenant is told of it. Raises ``Refused``."""
         host = self._host
-        if wanted.tee != "snp":
-            raise Refused(422, "tee", "the host has no such TEE", found=wanted.tee, required="snp")
+        tee = host.tees.require(wanted.tee)
         if wanted.image not in host.images.names:
             raise Refused(
                 422,
@@ -197,31 +203,31 @@ class _Api:
                 required=", ".join(host.images.names),
             )
         # Limits first: laying out an image for another size of memory is work.
-        host.keeps.check_limits(wanted.memory, owner)
-        status = await self._status(max_age=_STATUS_SECONDS)
-        living = self._start(wanted, owner)
-        machine = host.platform.description
-        return living, {
-            **_described(living),
-            "product": machine.product,
-            "chip_id": machine.chip_id,
-            "reported_tcb": f"{status.reported_tcb:016x}",
-        }
+        host.keeps.check_limits(wanted.memory, owner, tee)
+        about_machine = await host.tees.of_new_keep(tee.kind)
+        living = self._start(wanted, owner, tee)  # looks at the limits again: time has passed
+        return living, {**_described(living), **about_machine}
 
-    def _start(self, wanted: KeepRequest, owner: str) -> LivingKeep:
-        image = self._host.images.prepare(wanted.memory)
+    def _start(self, wanted: KeepRequest, owner: str, tee: Tee) -> LivingKeep:
+        image = self._host.images.prepare(wanted.memory, tee.kind)
         order = LaunchOrder(
             regions=image.regions,
             vmsa=image.vmsa,
             memory=wanted.memory,
-            policy=wanted.policy,
+            policy=DEFAULT_GUEST_POLICY if wanted.policy is None else wanted.policy,
             host_data=wanted.tenant_key_digest,
             nonce=wanted.nonce,
             tenant_key_digest=wanted.tenant_key_digest,
             tsc_khz=self._host.tsc_khz,
+            tee=tee.kind,
         )
         return self._host.keeps.create(
-            order, owner=owner, image=wanted.image, image_kind=image.kind, image_sha256=image.sha256.hex()
+            order,
+            tee,
+            owner=owner,
+            image=wanted.image,
+            image_kind=image.kind,
+            image_sha256=image.sha256.hex(),
         )
 
     async def list_keeps(self, request: Request) -> Response:
@@ -262,31 +268,37 @@ class _Api:
             Vcek, lambda: Vcek.of_request(Product.named(names["product"]), names["hwid"], query)
         )
 
+    async def cek(self, request: Request) -> Response:
+        return await self._endorsement(Cek, lambda: Cek.of_request(request.path_params["chip"]))
+
+    async def sev_ca(self, request: Request) -> Response:
+        return await self._endorsement(SevCa, lambda: SevCa(SevProduct.named(request.path_params["product"])))
+
+    async def sev_certificates(self, _: Request) -> Response:
+        if not self._host.tees.pre_attested:
+            raise Refused(404, "tee", "the host serves neither SEV nor SEV-ES")
+        try:
+            return json_response(await self._host.sev_certificates.current())
+        except EndorsementMissing as missing:
+            raise _endorsement_refused(missing.document, missing.error) from None
+
     async def _endorsement(self, kind: type[Document], named: Callable[[], Document]) -> Response:
         try:
             document = named()
             body = await self._host.endorsements.fetch(document)
         except WasmkeepError as error:
-            status, message = _ENDORSEMENT_REFUSALS.get(error.check, _ENDORSEMENT_FAILURE)
-            if error.check in _MISSING:
-                status, message = 404, _MISSING_WORDS[kind]
-            if status >= 500:
-                log.warning("endorsements: %s (%s)", error.message, error.found)
-            raise Refused(status, error.check.replace(".", "_"), message) from None
+            raise _endorsement_refused(kind, error) from None
         headers = {"Cache-Control": f"private, max-age={_ENDORSEMENT_AGE[kind]}"}
         return Response(body, headers=headers, media_type=document.media_type)
 
-    async def _status(self, *, max_age: float) -> PlatformStatus:
-        """The platform's status, at most ``max_age`` seconds old."""
-        if self._status_known is not None and time.monotonic() - self._status_known[1] < max_age:
-            return self._status_known[0]
-        try:
-            async with asyncio.timeout(_MACHINE_SECONDS):
-                status = await self._host.platform.status()
-        except (WasmkeepError, OSError):
-            raise Refused(503, "machine", "the machine does not answer") from None
-        self._status_known = (status, time.monotonic())
-        return status
+
+def _endorsement_refused(kind: type[Document], error: WasmkeepError) -> Refused:
+    status, message = _ENDORSEMENT_REFUSALS.get(error.check, _ENDORSEMENT_FAILURE)
+    if error.check in _MISSING:
+        status, message = 404, _MISSING_WORDS[kind]
+    if status >= 500:
+        log.warning("endorsements: %s (%s)", error.message, error.found)
+    return Refused(status, error.check.replace(".", "_"), message)
 
 
 def _described(found: LivingKeep | EndedKeep) -> dict[str, object]:
@@ -296,7 +308,7 @@ def _described(found: LivingKeep | EndedKeep) -> dict[str, object]:
     return {
         "id": found.keep.identifier,
         "state": found.keep.state,
-        "tee": "snp",
+        "tee": found.tee,
         "image": {"name": found.image, "kind": found.image_kind, "sha256": found.image_sha256},
         "memory": found.memory,
     }

@@ -1,8 +1,9 @@
 """How a keep's life ends, and what its tenant is told: a WebSocket close code and a short reason.
 
 1000 is the keep's own end; 4001 the keep refused; 4002 the keep misbehaved; 4003 a time limit. Of the
-registered codes (RFC 6455, section 7.4.1): 1001 the host stops or the keep was stopped, 1003 and 1007 the
-tenant sent what is not a message, 1011 the machine or the host failed.
+registered codes (RFC 6455, section 7.4.1, and IANA's registry of close codes): 1001 the host stops or the
+keep was stopped, 1003 and 1007 the tenant sent what is not a message, 1011 the machine or the host failed,
+1013 the machine has no key slot now.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ STOPPED = Ending(1001, "stopped by request")
 HOST_STOPPING = Ending(1001, "the host is stopping")
 NOT_BINARY = Ending(1003, "messages are binary")
 EMPTY_MESSAGE = Ending(1007, "a message is not empty")
+NO_SLOT = Ending(1013, "no key slot is free now")
 INTERNAL = Ending(1011, "the host failed", notable=True)
 
 
@@ -57,6 +59,11 @@ def misbehaved(what: str) -> Ending:
 
 def timed_out(what: str, seconds: float) -> Ending:
     return Ending(4003, f"{what} ({seconds:g} s)"[:_MAX_REASON], notable=True)
+
+
+def malformed(what: str) -> Ending:
+    """The tenant's message is not ``what`` it must be."""
+    return Ending(1007, f"malformed: {what}")
 
 
 def machine_failed(what: str) -> Ending:

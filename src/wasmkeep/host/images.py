@@ -16,7 +16,8 @@ _PREPARED_KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """An image laid out for one size of memory. ``kind``: ``snp`` or ``process``; ``sha256`` of its ELF."""
+    """An image laid out for one size of memory. ``kind`` is a word of `wasmkeep.image.MachineKind`,
+    ``sha256`` that of its ELF."""
 
     kind: str
     sha256: bytes
@@ -30,24 +31,25 @@ class Images(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
 
-    def prepare(self, memory: int) -> PreparedImage:
-        """The image for guests with ``memory`` bytes."""
+    def prepare(self, memory: int, tee: str) -> PreparedImage:
+        """The image for guests of the kind ``tee`` with ``memory`` bytes."""
         ...
 
 
 class InstalledImages:
-    """The one image that came with this installation, under its name. Layouts for a few sizes are kept."""
+    """The images that came with this installation, under their one name. Layouts for a few sizes are kept."""
 
-    def __init__(self, name: str, prepare: Callable[[int], PreparedImage]) -> None:
+    def __init__(self, name: str, prepare: Callable[[int, str], PreparedImage]) -> None:
         self.names: tuple[str, ...] = (name,)
         self._prepare = prepare
-        self._prepared: OrderedDict[int, PreparedImage] = OrderedDict()
+        self._prepared: OrderedDict[tuple[int, str], PreparedImage] = OrderedDict()
 
-    def prepare(self, memory: int) -> PreparedImage:
-        if memory in self._prepared:
-            self._prepared.move_to_end(memory)
-            return self._prepared[memory]
-        prepared = self._prepared[memory] = self._prepare(memory)
+    def prepare(self, memory: int, tee: str) -> PreparedImage:
+        wanted = (memory, tee)
+        if wanted in self._prepared:
+            self._prepared.move_to_end(wanted)
+            return self._prepared[wanted]
+        prepared = self._prepared[wanted] = self._prepare(memory, tee)
         while len(self._prepared) > _PREPARED_KEPT:
             self._prepared.popitem(last=False)
         return prepared

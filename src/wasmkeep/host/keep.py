@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from wasmkeep.errors import WasmkeepError
-from wasmkeep.host import endings
+from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
+from wasmkeep.host import endings, launch_snp
 from wasmkeep.host.endings import Ending, EndKeep
 from wasmkeep.host.inbox import Inbox
-from wasmkeep.host.launch_snp import launch
 from wasmkeep.host.machine import Guest, Platform
 from wasmkeep.host.settings import Limits
-from wasmkeep.host.tap import LaunchOrder, Tap
+from wasmkeep.host.tap import LaunchOrder, SecretPacket, Tap
 from wasmkeep.host.watch import Watch
 from wasmkeep.host.window import (
     Exchange,
@@ -132,8 +134,7 @@ class Keep:
         except EndKeep as end:
             ending = end.ending
         except (WasmkeepError, OSError) as error:
-            what = error.message if isinstance(error, WasmkeepError) else type(error).__name__
-            ending = endings.machine_failed(what)
+            ending = _failure(error)
         except asyncio.CancelledError:
             ending = self._wanted_ending or endings.HOST_STOPPING
         finally:
@@ -145,16 +146,42 @@ class Keep:
 
     async def _launch(self) -> Guest:
         order = self._tap.launch(self.identifier, self._order)
-        with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
-            self._guest = guest = await launch(self._platform, order, self._passing)
+        if order.tee == "snp":
+            with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
+                guest = await launch_snp.launch(self._platform, order, self._passing)
+        else:
+            from wasmkeep.host import launch_sev
+
+            guest = await launch_sev.launch(self._platform, order, self)
+        self._guest = guest
         write_hints(guest.window, order.nonce, order.tenant_key_digest, order.tsc_khz)
         return guest
+
+    # What a launch of SEV or SEV-ES asks of its keep (``launch_sev.Talk``).
+
+    async def receive(self, what: str) -> bytes:
+        """The tenant's next message of its launch."""
+        await self._joined()
+        with self._watch.limit(self._limits.launch_seconds, f"{what} did not come"):
+            return await self._inbox.wait(None) or b""
+
+    async def send(self, message: bytes) -> None:
+        await self._send(await self._joined(), message)
+
+    def secrets(self, packet: SecretPacket) -> tuple[SecretPacket, ...]:
+        return tuple(self._tap.secrets(self.identifier, packet))
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """A step of the machine's."""
+        with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
+            yield
 
     async def _relay(self, guest: Guest) -> Ending:
         """Run the keep and serve its exits until it ends itself. Raises ``EndKeep`` for every other end."""
         while True:
             await self._run(guest)
-            match read_exit(guest.window):
+            match read_exit(guest.window, self._order.tee):
                 case Exchange() as exchange:
                     await self._exchange(guest, exchange)
                 case GuestMessage() as message:
@@ -193,7 +220,8 @@ class Keep:
         await self._send(channel, exchange.message)
         if not self._booted:
             self._booted = True
-            self._platform.begin_next()  # while the tenant judges the evidence
+            if self._order.tee == "snp":
+                self._platform.begin_next()  # while the tenant judges the evidence
         answer = self._inbox.take()
         if answer is None:
             answer = await self._await_message(exchange)
@@ -247,3 +275,9 @@ class Keep:
                 log.error(
                     "keep %s: the machine did not confirm its end (%s)", self.identifier, type(error).__name__
                 )
+
+
+def _failure(error: WasmkeepError | OSError) -> Ending:
+    if isinstance(error, FirmwareError) and error.status == SevStatus.RESOURCE_LIMIT:
+        return endings.NO_SLOT
+    return endings.machine_failed(error.message if isinstance(error, WasmkeepError) else type(error).__name__)

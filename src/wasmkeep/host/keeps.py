@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from wasmkeep.host.endings import HOST_STOPPING, STOPPED, Ending
 from wasmkeep.host.keep import Keep
-from wasmkeep.host.machine import Platform
+from wasmkeep.host.machine import Platform, Tee
 from wasmkeep.host.replies import Refused
 from wasmkeep.host.settings import Limits
 from wasmkeep.host.tap import PASS_THROUGH, LaunchOrder, Tap
@@ -35,6 +35,7 @@ class LivingKeep:
     image_kind: str
     image_sha256: str
     memory: int
+    tee: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,18 @@ class Keeps:
         self._stopping = False
 
     def create(
-        self, order: LaunchOrder, *, owner: str, image: str, image_kind: str, image_sha256: str
+        self, order: LaunchOrder, tee: Tee, *, owner: str, image: str, image_kind: str, image_sha256: str
     ) -> LivingKeep:
         """Start a keep; returns at once, while it is launched. Raises ``Refused`` where a limit says so."""
-        self.check_limits(order.memory, owner)
+        self.check_limits(order.memory, owner, tee)
         keep = Keep(secrets.token_hex(16), order, self._platform, self._limits, self._tap)
-        living = LivingKeep(keep, owner, image, image_kind, image_sha256, order.memory)
+        living = LivingKeep(keep, owner, image, image_kind, image_sha256, order.memory, tee.kind)
         self._living[keep.identifier] = living
         keep.start().add_done_callback(lambda task: self._gone(living, task))
         return living
 
-    def check_limits(self, memory: int, owner: str) -> None:
-        """Raises ``Refused`` where one more keep of this size would be above a limit."""
+    def check_limits(self, memory: int, owner: str, tee: Tee) -> None:
+        """Raises ``Refused`` where one more keep of this kind and size would be above a limit."""
         limits = self._limits
         if self._stopping:
             raise Refused(503, "stopping", "the host is stopping")
@@ -98,15 +99,15 @@ class Keeps:
                 found=f"{self.count(owner)} keeps",
                 required=f"below {limits.keeps_per_token}",
             )
-        keeps = min(limits.keeps, self._platform.description.slots)
-        if len(self._living) >= keeps:
-            raise Refused(
-                503,
-                "keeps",
-                "the host has as many keeps as it can",
-                found=f"{len(self._living)} keeps",
-                required=f"below {keeps}",
-            )
+        for most, living in ((limits.keeps, len(self._living)), (tee.slots, self._sharing_slots(tee.kind))):
+            if living >= most:
+                raise Refused(
+                    503,
+                    "keeps",
+                    "the host has as many keeps as it can",
+                    found=f"{living} keeps",
+                    required=f"below {most}",
+                )
         used = sum(living.memory for living in self._living.values())
         if used + memory > limits.total_memory:
             raise Refused(
@@ -116,6 +117,14 @@ class Keeps:
                 found=f"{limits.total_memory - used} bytes free",
                 required=f"{memory} bytes",
             )
+
+    def _sharing_slots(self, kind: str) -> int:
+        """Keeps that take their key slots from the same range."""
+        return sum(1 for living in self._living.values() if (living.tee == "sev") == (kind == "sev"))
+
+    def holding(self, kind: str) -> int:
+        """Keeps of this kind."""
+        return sum(1 for living in self._living.values() if living.tee == kind)
 
     def _gone(self, living: LivingKeep, task: asyncio.Task[None]) -> None:
         identifier = living.keep.identifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from wasmkeep import __version__
@@ -15,6 +16,7 @@ _TEXT: Schema = {"type": "string"}
 _INTEGER: Schema = {"type": "integer", "minimum": 0}
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
 _HEX_32: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_BASE64: Schema = {"type": "string", "pattern": "^[A-Za-z0-9+/]+=*$"}
 _HEX: Schema = {"type": "string", "pattern": "^[0-9a-f]*$"}
 
 
@@ -35,7 +37,16 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_IMAGE = _object({"kind": {"enum": ["snp", "process"]}, "sha256": _HEX_32}, {"name": _TEXT})
+_KINDS: Schema = {"enum": ["snp", "sev-es", "sev"]}
+_PRODUCTS: Schema = {"enum": ["naples", "rome", "milan", "genoa", "turin"]}
+_TCB: Schema = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
+_IMAGE = _object(
+    {
+        "kind": {"enum": ["snp", "process", "sev", "sev-es", "process-sev", "process-sev-es"]},
+        "sha256": _HEX_32,
+    },
+    {"name": _TEXT},
+)
 _LIMITS = _object(
     {
         "keeps": _INTEGER,
@@ -48,8 +59,8 @@ _LIMITS = _object(
 )
 _TEE = _object(
     {
-        "kind": {"const": "snp"},
-        "product": {"enum": ["milan", "genoa", "turin"]},
+        "kind": _KINDS,
+        "product": _PRODUCTS,
         "simulated": {"type": "boolean"},
         "root": {"type": ["string", "null"]},
         "cpu": {"enum": ["kvm", "process"]},
@@ -57,8 +68,12 @@ _TEE = _object(
         "slots": _INTEGER,
         "slots_used": _INTEGER,
         "chip_id": _HEX,
-        "reported_tcb": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-    }
+    },
+    {
+        "reported_tcb": _TCB,
+        "api": {"type": "string", "pattern": "^[0-9]+[.][0-9]+$"},
+        "build": _INTEGER,
+    },
 )
 SCHEMAS: dict[str, Schema] = {
     "Health": _object({"status": {"const": "ok"}, "service": {"const": "wasmkeep"}, "version": _TEXT}),
@@ -72,7 +87,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "KeepRequest": _object(
         {
-            "tee": {"const": "snp"},
+            "tee": _KINDS,
             "image": _TEXT,
             "memory": {"type": "integer", "minimum": 32 * 1024**2, "multipleOf": 2 * 1024**2},
             "nonce": _HEX_32,
@@ -87,7 +102,7 @@ SCHEMAS: dict[str, Schema] = {
             "state": {"enum": ["launching", "waiting", "connected", "ending", "ended"]},
         },
         {
-            "tee": {"const": "snp"},
+            "tee": _KINDS,
             "image": _IMAGE,
             "memory": _INTEGER,
             "ending": _object({"code": _INTEGER, "reason": _TEXT}),
@@ -97,13 +112,16 @@ SCHEMAS: dict[str, Schema] = {
         {
             "id": _HEX,
             "state": {"const": "launching"},
-            "tee": {"const": "snp"},
+            "tee": _KINDS,
             "image": _IMAGE,
             "memory": _INTEGER,
-            "product": {"enum": ["milan", "genoa", "turin"]},
+            "product": _PRODUCTS,
             "chip_id": _HEX,
-            "reported_tcb": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-        }
+        },
+        {"reported_tcb": _TCB},
+    ),
+    "SevCertificates": _object(
+        {"product": _PRODUCTS, **dict.fromkeys(("pdh", "pek", "oca", "cek", "ask", "ark"), _BASE64)}
     ),
     "Keeps": _object({"keeps": {"type": "array", "items": _ref("Keep")}}),
     "Error": _object(
@@ -133,13 +151,16 @@ class Operation:
 
 _SESSION_NOTE = (
     "A WebSocket (RFC 6455) of binary messages, without extensions, once in a keep's life. Each message is "
-    "carried whole between the keep and its tenant; the first is the keep's offer. Close codes: 1000 it "
-    "is done; 1001 the host or its operator stopped it; 1003, 1007, 1009 the tenant sent text, an empty or a "
-    "too large message; 1011 the machine or the host failed; 4001 the keep refused, with its code; 4002 the "
-    "keep misbehaved; 4003 a time limit. When the connection is lost, the keep is ended."
+    "carried whole between the keep and its tenant; the first is the keep's offer. With tee sev or sev-es "
+    "three messages come before it: the tenant's launch message, the host's measurement, the tenant's "
+    "secret. Close codes: 1000 it is done; 1001 the host or its operator stopped it; 1003, 1007, 1009 the "
+    "tenant sent text, an empty or malformed, or a too large message; 1011 the machine or the host failed; "
+    "1013 no key slot is free; 4001 the keep refused, with its code; 4002 the keep misbehaved; 4003 a time "
+    "limit. When the connection is lost, the keep is ended."
 )
 _LEVELS = ("fmcSPL", "blSPL", "teeSPL", "snpSPL", "ucodeSPL")
 _DER = "application/pkix-cert"
+_BYTES = "application/octet-stream"
 
 OPERATIONS = (
     Operation("get", "/v1/health", "Whether the host is up", {200: "Health"}, open=True),
@@ -197,6 +218,25 @@ OPERATIONS = (
         {200: _DER, 400: "Error", 404: "Error", 429: "Error", 502: "Error", 504: "Error"},
         query=_LEVELS,
         note="fmcSPL for Turin only; the others always.",
+    ),
+    Operation(
+        "get",
+        "/v1/sev/certificates",
+        "What a tenant verifies before a SEV or SEV-ES launch",
+        {200: "SevCertificates", 404: "Error", 429: "Error", 502: "Error", 503: "Error", 504: "Error"},
+        note="PDH, PEK, OCA, the CEK as AMD signed it, ASK and ARK, in base64.",
+    ),
+    Operation(
+        "get",
+        "/cek/id/{chip}",
+        "A chip's signed CEK, as AMD's KDS gives it",
+        {200: _BYTES, 400: "Error", 404: "Error", 429: "Error", 502: "Error", 504: "Error"},
+    ),
+    Operation(
+        "get",
+        "/sev/ask_ark_{product}.cert",
+        "ASK and ARK in AMD's own format, as AMD's download site gives them",
+        {200: _BYTES, 404: "Error", 429: "Error", 502: "Error", 504: "Error"},
     ),
     Operation("get", "/openapi.json", "This description", {200: "application/json"}),
 )
@@ -256,7 +296,7 @@ def _words(path: str) -> list[str]:
 
 
 def _parameters(operation: Operation) -> list[dict[str, object]]:
-    in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    in_path = re.findall(r"{(\w+)}", operation.path)
     found: list[dict[str, object]] = [
         {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in in_path
     ]

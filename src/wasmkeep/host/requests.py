@@ -11,7 +11,6 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from wasmkeep.host.launch_snp import DEFAULT_GUEST_POLICY
 from wasmkeep.host.replies import Refused
 from wasmkeep.host.settings import MEMORY_STEP, MIN_KEEP_MEMORY, Limits
 
@@ -26,14 +25,17 @@ _IMAGE_NAME = re.compile(r"[a-z0-9][a-z0-9 ._+-]{0,63}\Z")
 
 @dataclass(frozen=True, slots=True)
 class KeepRequest:
-    """A tenant's request for a keep. ``memory`` in bytes; nonce and key digest are 32 bytes each."""
+    """A tenant's request for a keep. ``memory`` in bytes; nonce and key digest are 32 bytes each.
+
+    ``policy`` is an SNP guest policy; a tenant of another kind states its policy with the launch.
+    """
 
     tee: str
     image: str
     memory: int
     nonce: bytes
     tenant_key_digest: bytes
-    policy: int
+    policy: int | None
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -71,18 +73,21 @@ def parse_keep_request(body: bytes) -> KeepRequest:
     for name in members:
         if name not in known:
             raise _bad("a member that is not known", repr(name[:32]), ", ".join(sorted(known)))
+    tee = _text(members, "tee", _IMAGE_NAME, "the kind of a TEE")
+    if tee != "snp" and "policy" in members:
+        raise _bad("policy", f"a member of a request for {tee}", "the policy in the launch message")
     memory = _integer(members, "memory", None, 2**40)
     if memory < MIN_KEEP_MEMORY or memory % MEMORY_STEP:
         raise _bad("memory", f"{memory} bytes", f"a multiple of {MEMORY_STEP}, at least {MIN_KEEP_MEMORY}")
     return KeepRequest(
-        tee=_text(members, "tee", _IMAGE_NAME, "the kind of a TEE"),
+        tee=tee,
         image=_text(members, "image", _IMAGE_NAME, "the name of an image"),
         memory=memory,
         nonce=bytes.fromhex(_text(members, "nonce", _HEX_32_BYTES, "64 lower-case hexadecimal digits")),
         tenant_key_digest=bytes.fromhex(
             _text(members, "tenant_key_digest", _HEX_32_BYTES, "64 lower-case hexadecimal digits")
         ),
-        policy=_integer(members, "policy", DEFAULT_GUEST_POLICY, 2**64 - 1),
+        policy=_integer(members, "policy", None, 2**64 - 1) if "policy" in members else None,
     )
 
 

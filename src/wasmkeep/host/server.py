@@ -22,10 +22,12 @@ from wasmkeep.host.images import Images
 from wasmkeep.host.journal import silence
 from wasmkeep.host.keeps import Keeps
 from wasmkeep.host.listening import BACKLOG, Listener, open_listener
-from wasmkeep.host.machine import Platform
+from wasmkeep.host.machine import Platform, Tee
 from wasmkeep.host.private_files import make_private_folder, write_private
 from wasmkeep.host.settings import Limits, Listen
+from wasmkeep.host.sev_certificates import SevCertificates
 from wasmkeep.host.tap import PASS_THROUGH, Tap
+from wasmkeep.host.tees import Tees
 from wasmkeep.host.tokens import Tokens, TokenStore, new_token, runtime_token_path
 from wasmkeep.host.window import DATA_SIZE
 
@@ -47,7 +49,8 @@ class Service:
     """What is served.
 
     ``tsc_khz`` is the rate of the machine's time stamp counter; ``tokens`` the store of the operator's
-    tokens, or None for a host that only its own token opens.
+    tokens, or None for a host that only its own token opens. ``tees`` are the kinds of TEE that are served,
+    of those that the machine has; where it is empty, SNP.
     """
 
     platform: Platform
@@ -57,6 +60,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     tokens: TokenStore | None = None
     tap: Tap = PASS_THROUGH
+    tees: tuple[Tee, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,7 @@ async def serving(
     silence()
     _allow_descriptors(service.limits)
     own = new_token()
-    keeps = Keeps(service.platform, service.limits, tap=service.tap)
-    tokens = Tokens(service.tokens, own=own)
-    host = Host(
-        service.platform, service.images, keeps, service.endorsements, tokens, service.limits, service.tsc_khz
-    )
+    host = _host(service, own)
     listener = open_listener(listen or Listen(), stall_seconds=service.limits.stall_seconds)
     try:
         token_file = _leave_token(listener.port, own) if leave_token and listener.loopback else None
@@ -95,7 +95,7 @@ async def serving(
         raise
     sweeper = asyncio.create_task(_sweep(host), name="sweep of revoked tokens")
     try:
-        async with _accepting(create_app(host, names=listener.names), listener, service.limits, keeps):
+        async with _accepting(create_app(host, names=listener.names), listener, service.limits, host.keeps):
             yield Running(listener.url, listener.port, own, token_file, host)
     finally:
         listener.socket.close()
@@ -103,6 +103,22 @@ async def serving(
         await asyncio.wait([sweeper])
         if token_file is not None:
             token_file.unlink(missing_ok=True)
+
+
+def _host(service: Service, own: str) -> Host:
+    platform = service.platform
+    keeps = Keeps(platform, service.limits, tap=service.tap)
+    tees = service.tees or (Tee("snp", platform.description.slots),)
+    return Host(
+        images=service.images,
+        keeps=keeps,
+        tees=Tees(platform, tees, keeps),
+        sev_certificates=SevCertificates(platform, service.endorsements),
+        endorsements=service.endorsements,
+        tokens=Tokens(service.tokens, own=own),
+        limits=service.limits,
+        tsc_khz=service.tsc_khz,
+    )
 
 
 @asynccontextmanager

@@ -37,6 +37,8 @@ class Limits:
     """From the request to the keep's first message."""
     connect_seconds: float = 30.0
     """How long a keep waits for its tenant to connect."""
+    launch_seconds: float = 20.0
+    """How long a tenant may take for each of its messages of a SEV or SEV-ES launch."""
     idle_seconds: float = 600.0
     """How long a keep waits for a message of its tenant's."""
     stall_seconds: float = 60.0

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from wasmkeep.host.machine import Region
 
-__all__ = ["PASS_THROUGH", "LaunchOrder", "PassThrough", "Tap"]
+__all__ = ["PASS_THROUGH", "LaunchOrder", "PassThrough", "SecretPacket", "Tap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class LaunchOrder:
 
     ``regions`` and ``vmsa`` (4096 bytes) are the guest's initial state, ``memory`` its size in bytes;
     ``host_data``, ``nonce`` and ``tenant_key_digest`` are 32 bytes each; ``policy`` is the SNP guest policy
-    (SEV-SNP firmware ABI 56860, section 4.3); ``tsc_khz`` the rate of the time stamp counter.
+    (SEV-SNP firmware ABI 56860, section 4.3); ``tsc_khz`` the rate of the time stamp counter. Of ``sev`` and
+    ``sev-es`` the tenant's own launch message has the policy, and nothing fixes ``host_data``.
     """
 
     regions: tuple[Region, ...]
@@ -35,6 +36,17 @@ class LaunchOrder:
     tsc_khz: int
     id_block: bytes | None = None
     id_auth: bytes | None = None
+    tee: str = "snp"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPacket:
+    """A secret for LAUNCH_SECRET (SEV API 0.24, AMD 55766, section 6.6): a header of 52 bytes, its data, and
+    the guest address where it goes, which the packet itself does not say."""
+
+    header: bytes
+    data: bytes
+    gpa: int
 
 
 class Tap(Protocol):
@@ -47,6 +59,10 @@ class Tap(Protocol):
 
     def launch(self, keep: str, order: LaunchOrder) -> LaunchOrder:
         """Before the launch; returns what is launched."""
+        ...
+
+    def secrets(self, keep: str, packet: SecretPacket) -> Sequence[SecretPacket]:
+        """The tenant's secret, before it is injected; returns what is, in this order."""
         ...
 
     def resuming(self, keep: str, window: memoryview) -> None:
@@ -82,6 +98,9 @@ class PassThrough:
 
     def launch(self, keep: str, order: LaunchOrder) -> LaunchOrder:  # noqa: ARG002
         return order
+
+    def secrets(self, keep: str, packet: SecretPacket) -> Sequence[SecretPacket]:  # noqa: ARG002
+        return (packet,)
 
     def resuming(self, keep: str, window: memoryview) -> None:
         pass

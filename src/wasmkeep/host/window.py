@@ -95,14 +95,20 @@ class GuestMessage:
 KeepExit = Exchange | Last | Refusal | GuestMessage
 
 
-def read_exit(window: memoryview) -> KeepExit:
-    """What the keep asked for by this exit. Raises ``EndKeep`` for anything the interface does not have."""
+def read_exit(window: memoryview, tee: str = "snp") -> KeepExit:
+    """What the keep asked for by this exit. Raises ``EndKeep`` for anything the interface does not have.
+
+    A guest of plain SEV has no GHCB: its port write is all there is to see of the exit. One of SEV-ES has no
+    guest messages.
+    """
+    if tee == "sev":
+        return _read_control(window)
     page = bytes(window[:PAGE])
     version, usage = struct.unpack_from("<HI", page, ghcb.PROTOCOL_VERSION)
     if version != 2 or usage != 0:
         raise EndKeep(misbehaved(f"GHCB protocol {version}, usage {usage}"))
     code, info1, info2 = struct.unpack_from("<QQQ", page, ghcb.SW_EXITCODE)
-    if code == ghcb.EXIT_GUEST_REQUEST:
+    if code == ghcb.EXIT_GUEST_REQUEST and tee == "snp":
         message = GuestMessage()
         _require_valid(page, ghcb.SW_EXITCODE, ghcb.SW_EXITINFO1, ghcb.SW_EXITINFO2)
         if (info1, info2) != (message.request_gpa, message.response_gpa):
