@@ -35,3 +35,11 @@ class SystemMemory(Protocol):
 
     def private_write(self, key: MemoryKey, spa: int, data: bytes) -> None:
         """Store the ciphertext of `data` under `key`."""
+
+    def seal_vmsa(self, key: MemoryKey, spa: int) -> None:
+        """Tell the cores that the 4096-byte VMSA at `spa`, as it now is under `key`, is a guest's true state.
+
+        The last step of LAUNCH_UPDATE_VMSA and RECEIVE_UPDATE_VMSA, after the page was encrypted: the
+        firmware keeps a checksum where no host reaches it (the TMR of INIT), and a core that finds another
+        state at VMRUN does not run it. A memory whose CPU has no VMSA of its own has nothing to do here.
+        """
