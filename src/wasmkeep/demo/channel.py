@@ -33,7 +33,7 @@ class Channel:
             raise _closed(error.strerror or "the connection broke") from error
 
     async def receive(self, seconds: float = ANSWER_SECONDS) -> AnyMessage:
-        """The next message. Raises `SessionError` where there is none any more, `TimedOut`, `MessageError`."""
+        """The next message. Raises `SessionError` where none comes any more, `TimedOut`, `MessageError`."""
         message = await self.next(seconds)
         if message is None:
             raise _closed("the end of the connection")
