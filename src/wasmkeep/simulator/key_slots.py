@@ -48,10 +48,18 @@ class KeySlots:
     def activate(self, asid: int, key: MemoryKey, *, es: bool) -> None:
         """Put `key` into slot `asid`. INVALID_ASID, ASID_OWNED, DFFLUSH_REQUIRED, in this order."""
         with self._lock:
-            require(asid in self.asids(es=es), SevStatus.INVALID_ASID)
-            require(asid not in self._keys, SevStatus.ASID_OWNED)
-            require(asid not in self._dirty, SevStatus.DFFLUSH_REQUIRED)
+            self._require_usable(asid, es=es)
             self._keys[asid] = key
+
+    def require_usable(self, asid: int, *, es: bool) -> None:
+        """Refuse as `activate` would."""
+        with self._lock:
+            self._require_usable(asid, es=es)
+
+    def _require_usable(self, asid: int, *, es: bool) -> None:
+        require(asid in self.asids(es=es), SevStatus.INVALID_ASID)
+        require(asid not in self._keys, SevStatus.ASID_OWNED)
+        require(asid not in self._dirty, SevStatus.DFFLUSH_REQUIRED)
 
     def deactivate(self, asid: int) -> None:
         """Take the key out. Cache lines of the guest may still be about: the slot is dirty."""
