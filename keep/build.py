@@ -1,7 +1,7 @@
 """Build the keep's images with the pinned ``ziglang``: ``python keep/build.py [--record | --test]``.
 
-Without an option, builds the images, ``src/wasmkeep/image/<kind>.elf``, where a source changed, and says so loudly
-where an image is not the recorded one. ``--record`` writes the images' SHA-256 to ``digests.toml``
+Without an option, builds the images, ``src/wasmkeep/image/<kind>.elf``, where a source changed, and says so
+loudly where an image is not the recorded one. ``--record`` writes the images' SHA-256 to ``digests.toml``
 beside them; ``--test`` runs the keep's own unit tests and short fuzz loops (``WASMKEEP_SOAK=1``: long ones).
 An image depends on the sources and the compiler only: not on the folder, the time, or the processor that
 builds it.

@@ -22,7 +22,7 @@ from wasmkeep.protocol.statements import Exited
 from wasmkeep.tenant.package import DeliveredFile, Delivery, invocation
 from wasmkeep.tenant.program import Program
 
-KINDS = tuple(MachineKind)
+KINDS = (MachineKind.SNP, MachineKind.PROCESS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "execute"]
 
+_TEES = ("snp", "sev-es", "sev")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("--tee", choices=flags.TEE_KINDS, default="snp", metavar="KIND", help="default: snp")
+    parser.add_argument(
+        "--tee", choices=_TEES, default="snp", metavar="KIND", help="snp, sev-es or sev; default: snp"
+    )
     parser.add_argument(
         "--memory",
         type=flags.memory_size,
@@ -40,7 +44,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     from wasmkeep.image import OWN_NAME, MachineKind
     from wasmkeep.tenant.preparation import KEEP_MEMORY_SIZES
 
-    kind = MachineKind.PROCESS if options.process else MachineKind.SNP
+    kind = MachineKind.of(options.tee, process=options.process)
     sizes = KEEP_MEMORY_SIZES if options.memory is None else (options.memory,)
     measured = [_facts(kind, memory) for memory in sizes]
     if options.json:
@@ -52,6 +56,9 @@ def execute(options: argparse.Namespace, console: Console) -> int:
             )
         return 0
     console.note(f"launch digests of {OWN_NAME}, image {kind.value}, 1 vCPU, by memory")
+    if kind.pre_attested:
+        start = "" if kind.tee == "sev-es" else ", and none of where it starts"
+        console.note(f"{kind.tee} measures contents in their order; it makes no claim of addresses{start}")
     for facts in measured:
         shown = f"{facts['launch_digest']}"
         answer(shown if options.memory else f"{size(int(facts['memory'])):<8} {shown}")

@@ -25,15 +25,24 @@ def execute(options: argparse.Namespace, console: Console) -> int:  # noqa: ARG0
     from wasmkeep.cli.text import digest, size
     from wasmkeep.image import OWN_NAME, resolve
 
-    images = resolve(OWN_NAME)
+    images = resolve(OWN_NAME, tee=None)
     if options.json:
         import json
 
-        rows = [{"name": one.name, "kind": one.kind.value, "size": one.size, "sha256": one.sha256.hex(),
-                 "simulated_only": one.simulated_only} for one in images]  # fmt: skip
+        rows = [
+            {
+                "name": one.name,
+                "kind": one.kind.value,
+                "tee": one.tee,
+                "size": one.size,
+                "sha256": one.sha256.hex(),
+                "simulated_only": one.simulated_only,
+            }
+            for one in images
+        ]
         answer(json.dumps(rows))
         return 0
     for one in images:
         note = " (simulated machines only)" if one.simulated_only else ""
-        answer(f"{one.name}  {one.kind.value:<8} {size(one.size):>7}  {digest(one.sha256)}{note}")
+        answer(f"{one.name}  {one.kind.value:<14} {size(one.size):>7}  {digest(one.sha256)}{note}")
     return 0

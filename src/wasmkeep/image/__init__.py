@@ -1,7 +1,7 @@
 """The keep's images: what a launch of one looks like, and what it must measure.
 
 ``elf`` (checked reading) · ``vmsa`` (initial registers) · ``pages`` (regions in order) · ``reference``
-(names). The images themselves, ``snp.elf`` and ``process.elf``, are built by ``keep/build.py``.
+(names). The images themselves, one ``.elf`` a kind of machine and TEE, are built by ``keep/build.py``.
 """
 
 from __future__ import annotations

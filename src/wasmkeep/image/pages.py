@@ -2,6 +2,10 @@
 
 A host launches these regions in this order; a tenant computes from them, and from its own copy of the image,
 what the secure processor must measure. Nothing here asks a host.
+
+SNP measures pages with type and address (SNP firmware ABI 8.17.2). SEV and SEV-ES measure plaintext in the
+order of launch, and no address (SEV API 0.24, AMD 55766, 6.5): there every region has its contents, zeros
+too, and they stand in ascending order of address.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wasmkeep.errors import ConfigurationError
+from wasmkeep.evidence.sev import measurement as sev
 from wasmkeep.evidence.snp.measurement import PAGE_SIZE, PageType, launch_digest
 from wasmkeep.image.elf import Segment, load_segments, malformed
-from wasmkeep.image.vmsa import ImageHeader, direct_entry, process_state
+from wasmkeep.image.vmsa import SEV_FEATURE_SNP, ImageHeader, process_state, sev_entry, snp_entry
 
 __all__ = [
     "CONFIGURATION_GPA",
@@ -23,6 +28,7 @@ __all__ = [
     "MEMORY_GRANULE",
     "MIN_MEMORY",
     "SECRETS_GPA",
+    "SLOT_GPA",
     "Launch",
     "MachineKind",
     "Region",
@@ -30,7 +36,8 @@ __all__ = [
     "launch",
 ]
 
-SECRETS_GPA = 0x1_3000
+SECRETS_GPA = SLOT_GPA = 0x1_3000
+"""What the launch gives one keep alone: the secrets page of SNP, or the slot for the tenant's packet."""
 CONFIGURATION_GPA = 0x1_4000
 IMAGE_GPA = 0x10_0000
 WINDOW_GPA = 0x20_0000
@@ -46,17 +53,50 @@ _VCPUS = 1
 
 
 class MachineKind(StrEnum):
-    """How a keep's code runs; each kind has its own image and digest."""
+    """How a keep's code runs, and on which TEE; each kind has its own image and digest.
+
+    A process kind is a sandboxed process of the simulated machine, where no virtual processor is to be had;
+    the others are guests of a processor with that TEE, or of the simulated machine with a real processor.
+    """
 
     SNP = "snp"
-    """A guest of AMD SEV-SNP, or of the simulated machine with a real processor."""
     PROCESS = "process"
-    """A sandboxed process of the simulated machine, where no virtual processor is to be had."""
+    SEV = "sev"
+    SEV_ES = "sev-es"
+    PROCESS_SEV = "process-sev"
+    PROCESS_SEV_ES = "process-sev-es"
+
+    @classmethod
+    def of(cls, tee: str, *, process: bool) -> MachineKind:
+        """The kind of this TEE: "snp", "sev" or "sev-es". Raises ConfigurationError ``image.tee``."""
+        for kind in cls:
+            if (kind.tee, kind.process) == (tee, process):
+                return kind
+        raise ConfigurationError(
+            "image.tee", f"there is no keep for {tee!r}", found=tee, required="snp, sev-es or sev"
+        )
+
+    @property
+    def tee(self) -> str:
+        """The name in evidence and statements."""
+        if self in (MachineKind.SEV_ES, MachineKind.PROCESS_SEV_ES):
+            return "sev-es"
+        return "sev" if self in (MachineKind.SEV, MachineKind.PROCESS_SEV) else "snp"
+
+    @property
+    def process(self) -> bool:
+        """Whether it runs on a simulated machine only, as a process."""
+        return self.value.startswith("process")
+
+    @property
+    def pre_attested(self) -> bool:
+        """Whether the tenant attests its launch before it runs, and the launch gives it a secret."""
+        return self.tee != "snp"
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Whole pages at a guest-physical address. ``data`` is empty for zero and secrets pages."""
+    """Whole pages at a guest-physical address; ``data`` is empty for SNP's zero and secrets pages."""
 
     gpa: int
     size: int
@@ -66,7 +106,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """``sha256`` of the image file (32 bytes); ``regions`` in launch order; ``vmsa`` of the one vCPU."""
+    """``sha256`` of the image file (32 bytes); ``regions`` in launch order; ``vmsa`` of the one vCPU, which
+    SEV does not measure (`wasmkeep.image.vmsa`)."""
 
     kind: MachineKind
     sha256: bytes
@@ -87,19 +128,24 @@ def launch(kind: MachineKind, elf: bytes, memory: int) -> Launch:
             found=f"{memory} bytes",
             required="a multiple of 2 MiB, from 32 MiB to 1 TiB",
         )
-    image = _guest_regions(elf) if kind is MachineKind.SNP else _file_regions(elf)
-    vmsa = direct_entry(_header(image)) if kind is MachineKind.SNP else process_state()
-    configuration = _CONFIGURATION.pack(_CONFIGURATION_MAGIC, memory, _VCPUS).ljust(PAGE_SIZE, b"\0")
-    regions = (
-        *image,
-        Region(CONFIGURATION_GPA, PAGE_SIZE, PageType.NORMAL, configuration),
-        Region(SECRETS_GPA, PAGE_SIZE, PageType.SECRETS, b""),
-    )
+    image = _file_regions(elf) if kind.process else _guest_regions(elf)
+    page = _CONFIGURATION.pack(_CONFIGURATION_MAGIC, memory, _VCPUS).ljust(PAGE_SIZE, b"\0")
+    configuration = Region(CONFIGURATION_GPA, PAGE_SIZE, PageType.NORMAL, page)
+    if kind.pre_attested:
+        slot = Region(SLOT_GPA, PAGE_SIZE, PageType.NORMAL, bytes(PAGE_SIZE))
+        regions = (slot, configuration, *map(_with_contents, image))
+        vmsa = process_state(features=0) if kind.process else sev_entry(_header(image))
+    else:
+        regions = (*image, configuration, Region(SECRETS_GPA, PAGE_SIZE, PageType.SECRETS, b""))
+        vmsa = process_state(features=SEV_FEATURE_SNP) if kind.process else snp_entry(_header(image))
     return Launch(kind, hashlib.sha256(elf).digest(), regions, vmsa)
 
 
 def expected_launch_digest(described: Launch) -> bytes:
-    """The launch digest, 48 bytes, that a report of this launch must carry as MEASUREMENT."""
+    """The launch digest that evidence of this launch must carry: SNP 48 bytes, SEV and SEV-ES 32."""
+    if described.kind.pre_attested:
+        vmsas = (described.vmsa,) if described.kind.tee == "sev-es" else ()
+        return sev.launch_digest((region.data for region in described.regions), vmsas)
     pages = ((region.page_type, region.gpa, region.data or None, region.size) for region in described.regions)
     return launch_digest(pages, (described.vmsa,))
 
@@ -128,6 +174,10 @@ def _segment_regions(segment: Segment, end: int) -> list[Region]:
     zeros = segment.address + len(data)
     regions = [Region(segment.address, len(data), PageType.NORMAL, data)] if data else []
     return regions + ([Region(zeros, end - zeros, PageType.ZERO, b"")] if zeros < end else [])
+
+
+def _with_contents(region: Region) -> Region:
+    return Region(region.gpa, region.size, PageType.NORMAL, region.data or bytes(region.size))
 
 
 def _file_regions(elf: bytes) -> tuple[Region, ...]:

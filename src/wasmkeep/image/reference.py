@@ -29,7 +29,7 @@ _DIGESTS = "digests.toml"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image under a name. The ``process`` kind is no TEE: it counts for a simulated machine only."""
+    """An image under a name. A process kind is no TEE: it counts for a simulated machine only."""
 
     name: str
     kind: MachineKind
@@ -38,15 +38,20 @@ class Reference:
 
     @property
     def simulated_only(self) -> bool:
-        return self.kind is MachineKind.PROCESS
+        return self.kind.process
+
+    @property
+    def tee(self) -> str:
+        return self.kind.tee
 
     def launch_digest(self, memory: int) -> bytes:
-        """The digest (48 bytes) a report must carry when this image was launched with ``memory`` bytes."""
+        """The digest (SNP 48 bytes, SEV and SEV-ES 32) that evidence of this image must carry when it was
+        launched with ``memory`` bytes."""
         return _launch_digest(self.kind, memory)
 
 
-def resolve(name: str) -> tuple[Reference, ...]:
-    """The images that a name stands for, one a machine kind.
+def resolve(name: str, tee: str | None = "snp") -> tuple[Reference, ...]:
+    """The images that a name stands for on a kind of TEE (None: on all), one a machine kind.
 
     Raises `ConfigurationError` ``image.unknown`` for any name but this installation's own, and what
     `read_image` raises.
@@ -59,18 +64,21 @@ def resolve(name: str) -> tuple[Reference, ...]:
             required=OWN_NAME,
             remedy="name launch digests instead, or install that version",
         )
-    return tuple(_reference(kind) for kind in MachineKind)
+    return tuple(_reference(kind) for kind in MachineKind if tee in (None, kind.tee))
 
 
-def reference_values(names: Iterable[str], memory: int, *, simulated: bool) -> dict[bytes, str]:
-    """Launch digests (48 bytes) and the names they stand for, as `wasmkeep.evidence.verify` takes them.
+def reference_values(
+    names: Iterable[str], memory: int, *, simulated: bool, tee: str = "snp"
+) -> dict[bytes, str]:
+    """Launch digests (SNP 48 bytes, SEV and SEV-ES 32) and the names they stand for on this kind of TEE, as
+    `wasmkeep.evidence.verify` takes them.
 
-    ``simulated`` is whether the policy pins a simulator: only then the ``process`` kind is among them.
+    ``simulated`` is whether the policy pins a simulator: only then the process kind is among them.
     """
     return {
         reference.launch_digest(memory): reference.name
         for name in names
-        for reference in resolve(name)
+        for reference in resolve(name, tee)
         if simulated or not reference.simulated_only
     }
 
@@ -124,7 +132,7 @@ def _reference(kind: MachineKind) -> Reference:
     return Reference(OWN_NAME, kind, hashlib.sha256(elf).digest(), len(elf))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _launch_digest(kind: MachineKind, memory: int) -> bytes:
     return expected_launch_digest(launch(kind, read_image(kind), memory))
 

@@ -1,4 +1,5 @@
-"""The VMSA: the register state a vCPU starts with, 4096 bytes, measured (APM volume 2, table B-4).
+"""The VMSA: the register state a vCPU starts with, 4096 bytes (APM volume 2, table B-4). Measured but on SEV,
+whose host sets the same state as it likes: there the page only says what a keep needs.
 
 A keep is entered directly in 64-bit mode, ring 3: descriptor tables, page tables and entry point come from a
 64-byte header at the start of the image, and everything else is constant. Integers are little-endian.
@@ -11,7 +12,15 @@ from dataclasses import dataclass
 
 from wasmkeep.image.elf import malformed
 
-__all__ = ["HEADER_SIZE", "VMSA_SIZE", "ImageHeader", "direct_entry", "process_state"]
+__all__ = [
+    "HEADER_SIZE",
+    "SEV_FEATURE_SNP",
+    "VMSA_SIZE",
+    "ImageHeader",
+    "process_state",
+    "sev_entry",
+    "snp_entry",
+]
 
 VMSA_SIZE = 4096
 HEADER_SIZE = 64
@@ -37,8 +46,9 @@ _FLAT_LIMIT = 0xFFFF_FFFF
 
 _CR0_VALUE = 0x8005_0033  # PG, AM, WP, NE, ET, MP, PE
 _CR4_VALUE = 0x4_0620  # OSXSAVE, OSXMMEXCPT, OSFXSR, PAE
-_EFER_VALUE = 0xD00 | 1 << 12  # NXE, LMA, LME; no SCE: `syscall` is #UD. SVME: SNP requires it in a VMSA
-_SEV_FEATURE_SNP = 1 << 0
+_CR4_MCE = 1 << 6  # KVM runs SEV-ES guests with it, whatever is asked for
+_EFER_VALUE = 0xD00 | 1 << 12  # NXE, LMA, LME; no SCE: `syscall` is #UD. SVME: VMRUN requires it in a VMSA
+SEV_FEATURE_SNP = 1 << 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +78,17 @@ class ImageHeader:
         return cls(entry, stack, cr3, gdt, idt, tss, gdt_limit, idt_limit, tss_limit)
 
 
-def direct_entry(header: ImageHeader) -> bytes:
+def snp_entry(header: ImageHeader) -> bytes:
     """The VMSA of a guest of the ``snp`` kind."""
+    return _direct_entry(header, cr4=_CR4_VALUE, features=SEV_FEATURE_SNP)
+
+
+def sev_entry(header: ImageHeader) -> bytes:
+    """The VMSA of a guest of the ``sev-es`` kind, as KVM makes it; the state of one of the ``sev`` kind."""
+    return _direct_entry(header, cr4=_CR4_VALUE | _CR4_MCE, features=0)
+
+
+def _direct_entry(header: ImageHeader, *, cr4: int, features: int) -> bytes:
     page = bytearray(VMSA_SIZE)
     for offset in (_ES, _SS, _DS):
         _SEGMENT.pack_into(page, offset, _SELECTOR_DATA_RING3, _ATTRIB_DATA_RING3, _FLAT_LIMIT, 0)
@@ -83,7 +102,7 @@ def direct_entry(header: ImageHeader) -> bytes:
     page[_CPL] = 3
     quadwords = {
         _EFER: _EFER_VALUE,
-        _CR4: _CR4_VALUE,
+        _CR4: cr4,
         _CR3: header.cr3,
         _CR0: _CR0_VALUE,
         _DR7: 0x400,
@@ -92,7 +111,7 @@ def direct_entry(header: ImageHeader) -> bytes:
         _RIP: header.entry,
         _RSP: header.stack_pointer,
         _G_PAT: 0x0007_0406_0007_0406,
-        _SEV_FEATURES: _SEV_FEATURE_SNP,
+        _SEV_FEATURES: features,
         _XCR0: 0x7,
     }
     for offset, value in quadwords.items():
@@ -102,8 +121,8 @@ def direct_entry(header: ImageHeader) -> bytes:
     return bytes(page)
 
 
-def process_state() -> bytes:
-    """The VMSA of the ``process`` kind, which has no vCPU: all zero but the SNP feature bit."""
+def process_state(features: int) -> bytes:
+    """The VMSA of a process kind, which has no vCPU: all zero but ``features``, those of its TEE."""
     page = bytearray(VMSA_SIZE)
-    struct.pack_into("<Q", page, _SEV_FEATURES, _SEV_FEATURE_SNP)
+    struct.pack_into("<Q", page, _SEV_FEATURES, features)
     return bytes(page)
