@@ -13,7 +13,8 @@ from wasmkeep.hardware.kvm_structures import Segment as KvmSegment
 from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_GPA, WINDOW_SIZE, ExitReason, RunState
 from wasmkeep.hardware.memory import Memory, create_window
 from wasmkeep.simulator.cpu import Interrupted, ended, port_exit
-from wasmkeep.simulator.vmsa import EFER_SVME, InvalidVmsa, Segment, parse_vmsa, require_runnable
+from wasmkeep.simulator.save_area import Segment
+from wasmkeep.simulator.vmsa import EFER_SVME, InvalidVmsa, parse_vmsa, require_runnable
 
 _IO_EXIT = struct.Struct("<BBHI")  # direction, size, port, count
 _OUT = 1
