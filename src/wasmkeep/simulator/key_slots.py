@@ -16,7 +16,7 @@ from collections import deque
 
 from wasmkeep.hardware.sev_status import SevStatus
 from wasmkeep.simulator.memory_encryption import MemoryKey
-from wasmkeep.simulator.status import require
+from wasmkeep.simulator.status import Refused, require
 
 
 class KeySlots:
@@ -89,11 +89,29 @@ class KeySlots:
     def reserve(self, *, es: bool) -> int:
         """An ASID that nobody has and that is clean. RESOURCE_LIMIT where all of its range are taken."""
         with self._lock:
-            fresh = self._fresh[es]
-            if not fresh and self._released[es]:
-                self._reclaim()
-            require(bool(fresh), SevStatus.RESOURCE_LIMIT)
-            return fresh.popleft()
+            return self._reserve(es=es)
+
+    def take(self, key: MemoryKey, *, es: bool) -> int:
+        """`reserve` and `activate` in one step, as a kernel does them for an SNP guest."""
+        with self._lock:
+            asid = self._reserve(es=es)
+            self._keys[asid] = key
+            return asid
+
+    def _reserve(self, *, es: bool) -> int:
+        asid = self._next_usable(es=es)
+        if asid is None and self._released[es]:
+            self._reclaim()
+            asid = self._next_usable(es=es)
+        if asid is None:
+            raise Refused(SevStatus.RESOURCE_LIMIT)
+        self._fresh[es].remove(asid)
+        return asid
+
+    def _next_usable(self, *, es: bool) -> int | None:
+        """The first fresh ASID; not one that was activated, or left dirty, without having been reserved."""
+        usable = (asid for asid in self._fresh[es] if asid not in self._keys and asid not in self._dirty)
+        return next(usable, None)
 
     def _reclaim(self) -> None:
         """WBINVD everywhere, DF_FLUSH, and what was released may be handed out again."""

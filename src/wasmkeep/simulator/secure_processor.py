@@ -8,7 +8,6 @@ the table in `states`. Guests are used by one thread each; what they share is be
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -37,6 +36,7 @@ from wasmkeep.simulator.guest import (
 )
 from wasmkeep.simulator.guest_messages import answer
 from wasmkeep.simulator.id_block import NO_ID_BLOCK, check_id_block
+from wasmkeep.simulator.key_slots import KeySlots
 from wasmkeep.simulator.launch_digest import NO_PERMISSIONS, VMSA_GPA, LaunchDigests, Permissions
 from wasmkeep.simulator.memory_encryption import MemoryKey
 from wasmkeep.simulator.products import Firmware, Product
@@ -55,7 +55,9 @@ _CONTENTS = frozenset((SnpPageType.NORMAL, SnpPageType.UNMEASURED, SnpPageType.C
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the firmware runs with. TCBs are u64; `slots` the number of ASIDs for SNP guests."""
+    """What the firmware runs with. TCBs are u64; `slots` is the number of ASIDs, of which those below
+    `min_sev_asid` are for SNP and SEV-ES (None: all).
+    """
 
     product: Product
     firmware: Firmware
@@ -66,6 +68,7 @@ class Configuration:
     slots: int
     mask_chip_id: bool = False
     mask_chip_key: bool = False
+    min_sev_asid: int | None = None
 
 
 class SecureProcessor:
@@ -75,11 +78,11 @@ class SecureProcessor:
         self._configuration = configuration
         self._endorse = endorse
         self._lock = threading.Lock()
-        self._free = deque(range(1, configuration.slots + 1))
-        self._dirty: list[int] = []  # released, but their cache lines not yet flushed
+        self.slots = KeySlots(configuration.slots, configuration.min_sev_asid)
         self._guests = 0
         self._digests = LaunchDigests()
-        endorse(configuration.reported_tcb)
+        if configuration.product.has_snp:
+            endorse(configuration.reported_tcb)
 
     @property
     def configuration(self) -> Configuration:
@@ -87,8 +90,13 @@ class SecureProcessor:
 
     # Platform
 
+    def _require_snp(self) -> None:
+        """The firmware of a processor without SNP knows none of its commands."""
+        require(self._configuration.product.has_snp, SevStatus.INVALID_COMMAND)
+
     def snp_platform_status(self) -> bytes:
         """32 bytes, as the kernel hands them to its caller."""
+        self._require_snp()
         facts = self._configuration
         flags = MASK_CHIP_ID * facts.mask_chip_id | MASK_CHIP_KEY * facts.mask_chip_key
         return bytes(
@@ -107,6 +115,7 @@ class SecureProcessor:
 
     def snp_config(self, config: SevUserDataSnpConfig) -> None:
         """SNP_CONFIG: the reported TCB (0 = the committed one) and what reports leave out."""
+        self._require_snp()
         known = MASK_CHIP_ID | MASK_CHIP_KEY
         require(not config.flags & ~known and not any(config.rsvd1), SevStatus.INVALID_PARAM)
         with self._lock:
@@ -123,6 +132,7 @@ class SecureProcessor:
 
     def snp_commit(self) -> None:
         """SNP_COMMIT: what runs now is the least that may run from now on."""
+        self._require_snp()
         with self._lock:
             facts = self._configuration
             follows = facts.reported_tcb == facts.committed_tcb
@@ -141,11 +151,13 @@ class SecureProcessor:
 
     def launch_start(self, guest: GuestContext, policy: int, gosvw: bytes) -> None:
         """SNP_LAUNCH_START and ACTIVATE: check the policy, take a key slot, draw the memory key."""
+        self._require_snp()
         following = next_state(FirmwareCommand.SNP_LAUNCH_START, guest.state)
         facts = self._configuration
         _check_policy(policy, facts)
-        guest.asid = self._take_slot()
-        guest.memory_key = MemoryKey(aes_256=bool(policy & POLICY_MEM_AES_256_XTS))
+        key = MemoryKey(aes_256=bool(policy & POLICY_MEM_AES_256_XTS))
+        guest.asid = self._take_slot(key)
+        guest.memory_key = key
         guest.policy = policy
         guest.gosvw = gosvw
         guest.launch_tcb = facts.current_tcb
@@ -257,7 +269,7 @@ class SecureProcessor:
         """SNP_DECOMMISSION: the slot is free once it is flushed. The context's secrets go with it."""
         with self._lock:
             if guest.asid:
-                self._dirty.append(guest.asid)
+                self.slots.release(guest.asid)
                 self._guests -= 1
                 guest.asid = 0
         guest.state = GuestState.INIT
@@ -275,15 +287,12 @@ class SecureProcessor:
             mask_chip_key=facts.mask_chip_key,
         )
 
-    def _take_slot(self) -> int:
-        """An ASID whose last owner's cache lines are gone; the kernel flushes when it runs out of them."""
+    def _take_slot(self, key: MemoryKey) -> int:
+        """An ASID whose last owner's cache lines are gone, with `key` in its slot."""
+        asid = self.slots.take(key, es=True)
         with self._lock:
-            if not self._free:
-                self._free.extend(self._dirty)  # SNP_DF_FLUSH
-                self._dirty.clear()
-            require(bool(self._free), SevStatus.RESOURCE_LIMIT)
             self._guests += 1
-            return self._free.popleft()
+        return asid
 
 
 def _check_policy(policy: int, facts: Configuration) -> None:

@@ -69,6 +69,7 @@ def launch_update_vmsa(firmware: FirmwareContext, buffer: SevDataRegion, memory:
     require(guest.es, SevStatus.UNSUPPORTED)
     require_length(buffer.len, VMSA_SIZE)
     _encrypt_and_measure(guest, buffer, memory)
+    memory.seal_vmsa(guest.memory_key, buffer.address)
     guest.state = following
 
 

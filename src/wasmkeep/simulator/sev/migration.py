@@ -164,6 +164,7 @@ def receive_update_vmsa(firmware: FirmwareContext, buffer: SevDataPacket, memory
     require(guest.es, SevStatus.UNSUPPORTED)
     require_length(buffer.guest_len, VMSA_SIZE)
     _receive(guest, buffer, memory, firmware.vmsa_context)
+    memory.seal_vmsa(guest.memory_key, buffer.guest_address)
     guest.state = following
 
 
