@@ -15,6 +15,7 @@ import socket
 import stat
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -28,7 +29,7 @@ from wasmkeep.simulator.nursery import Nursery
 from wasmkeep.simulator.options import Options, parse
 from wasmkeep.simulator.process_cpu import ProcessCpuKind
 from wasmkeep.simulator.roots import Endorser, Identity, load_or_create
-from wasmkeep.simulator.secure_processor import SecureProcessor
+from wasmkeep.simulator.secure_processor import Configuration, SecureProcessor
 from wasmkeep.simulator.server import Server
 
 _PROBE_MEMORY = 4 << 20
@@ -65,9 +66,8 @@ def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
     try:
         identity = load_or_create(options.state, options.machine, options.configuration.product, _say)
         endorser = Endorser(identity)
-        endorser.publish_chain()
-        endorser.publish_crl(revoke_ask=options.revoke_ask)
-        processor = SecureProcessor(identity.chip, options.configuration, endorser.publish_vcek)
+        endorser.publish(revoke_ask=options.revoke_ask)
+        processor = SecureProcessor(identity.chip, _trusting(options, identity), endorser.publish_vcek)
         description = _describe(options, identity, cpu)
         board = Board(processor, cpu, description)
         ready = {"ready": True, "socket": os.fspath(options.socket), "pid": os.getpid()}
@@ -80,6 +80,12 @@ def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
         server.close()
 
 
+def _trusting(options: Options, identity: Identity) -> Configuration:
+    """To a machine its own root is AMD's, beside those it was told of."""
+    given = options.configuration
+    return replace(given, amd_roots=given.amd_roots | {bytes.fromhex(identity.root_sha256)})
+
+
 def _say(text: str) -> None:
     sys.stderr.write(f"simulated machine: {text} …\n")
     sys.stderr.flush()
@@ -89,6 +95,8 @@ def _describe(options: Options, identity: Identity, cpu: CpuKind) -> dict[str, A
     """What the machine says of itself, here and to hosts."""
     facts = options.configuration
     firmware = facts.firmware
+    sev = facts.sev or facts.product.sev
+    min_sev_asid = facts.min_sev_asid or facts.slots + 1
     return {
         "simulated": True,
         "machine": options.machine,
@@ -96,11 +104,13 @@ def _describe(options: Options, identity: Identity, cpu: CpuKind) -> dict[str, A
         "cpu": cpu.name,
         "cpu_reason": cpu.reason,
         "root_sha256": identity.root_sha256,
-        "slots": facts.slots,
+        "slots": min_sev_asid - 1,
+        "sev_slots": facts.slots - min_sev_asid + 1,
         "chip_id": identity.chip.chip_id.hex(),
         "kds": os.fspath(identity.kds.absolute()),
         "firmware": f"{firmware.major}.{firmware.minor}.{firmware.build}",
         "report_version": firmware.report_version,
+        "sev_firmware": f"{sev.major}.{sev.minor}.{sev.build}",
     }
 
 

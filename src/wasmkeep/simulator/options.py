@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from wasmkeep.errors import UsageError
-from wasmkeep.simulator.products import PRODUCTS, Product
+from wasmkeep.evidence.roots import parse_pin
+from wasmkeep.simulator.products import NO_SNP, PRODUCTS, Firmware, Product, SevVersion
 from wasmkeep.simulator.secure_processor import Configuration
 
 CPU_KINDS = ("auto", "kvm", "process")
+_BYTE = 0xFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
         firmware.add_argument(f"--{name}-tcb", metavar="HEX16", help="TCB_VERSION as a number")
     firmware.add_argument("--platform-info", metavar="HEX", help="PLATFORM_INFO of reports")
     firmware.add_argument("--slots", type=int, metavar="N", help="how many guests at once")
+    firmware.add_argument("--min-sev-asid", type=int, metavar="N", help="first key slot for plain SEV guests")
+    firmware.add_argument("--sev-firmware", metavar="A.B.C", help="SEV API version and build")
+    firmware.add_argument(
+        "--amd-root",
+        action="append",
+        metavar="sha256:HEX",
+        help="another root for SEND_START",
+    )
     firmware.add_argument("--mask-chip-id", action="store_true", help="reports without the chip's identity")
     firmware.add_argument("--mask-chip-key", action="store_true", help="reports without signature")
     firmware.add_argument("--revoke-ask", action="store_true", help="a revocation list that names the ASK")
@@ -63,7 +74,7 @@ def parse(arguments: list[str]) -> Options:
 
 
 def _configuration(given: argparse.Namespace, product: Product) -> Configuration:
-    firmware = product.firmware[given.report_version or product.default_report_version]
+    firmware = _snp_firmware(given, product)
     current = _tcb(product, "--current-tcb", given.current_tcb, product.tcb)
     committed = _tcb(product, "--committed-tcb", given.committed_tcb, current)
     reported = _tcb(product, "--reported-tcb", given.reported_tcb, committed)
@@ -77,11 +88,7 @@ def _configuration(given: argparse.Namespace, product: Product) -> Configuration
     info = firmware.platform_info
     if given.platform_info is not None:
         info = _hexadecimal("--platform-info", given.platform_info)
-    slots = product.slots if given.slots is None else given.slots
-    if not 1 <= slots <= product.slots:
-        raise UsageError(
-            "simulator.slots", "no machine has that many key slots", required=f"1 to {product.slots}"
-        )
+    slots, min_sev_asid = _key_slots(given, product)
     return Configuration(
         product=product,
         firmware=firmware,
@@ -92,7 +99,71 @@ def _configuration(given: argparse.Namespace, product: Product) -> Configuration
         slots=slots,
         mask_chip_id=given.mask_chip_id,
         mask_chip_key=given.mask_chip_key,
+        min_sev_asid=min_sev_asid,
+        sev=_sev_version(given.sev_firmware) if given.sev_firmware else product.sev,
+        amd_roots=frozenset(_pin(text) for text in given.amd_root or ()),
     )
+
+
+def _snp_firmware(given: argparse.Namespace, product: Product) -> Firmware:
+    if product.has_snp:
+        return product.firmware[given.report_version or product.default_report_version]
+    options = ("report_version", "current_tcb", "committed_tcb", "reported_tcb", "platform_info")
+    switches = ("mask_chip_id", "mask_chip_key", "revoke_ask")
+    asked = [name for name in options if getattr(given, name) is not None]
+    asked += [name for name in switches if getattr(given, name)]
+    if asked:
+        raise UsageError(
+            "simulator.product",
+            f"a {product.kds} has no SNP",
+            found="--" + asked[0].replace("_", "-"),
+            required="options for SEV only",
+        )
+    return NO_SNP
+
+
+def _key_slots(given: argparse.Namespace, product: Product) -> tuple[int, int]:
+    """How many, and the first for plain SEV. Without --min-sev-asid, slots counted by --slots are none of
+    SEV's.
+    """
+    slots = product.slots if given.slots is None else given.slots
+    if not 1 <= slots <= product.slots:
+        raise UsageError(
+            "simulator.slots", "no machine has that many key slots", required=f"1 to {product.slots}"
+        )
+    first = given.min_sev_asid
+    if first is None:
+        first = product.min_sev_asid if given.slots is None else slots + 1
+    if not 1 <= first <= slots + 1:
+        raise UsageError(
+            "simulator.slots",
+            "plain SEV's key slots cannot begin there",
+            found=str(first),
+            required=f"1 to {slots + 1}",
+        )
+    return slots, first
+
+
+def _sev_version(text: str) -> SevVersion:
+    match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})", text, re.ASCII)
+    numbers = [int(part) for part in match.groups()] if match else []
+    if not numbers or max(numbers) > _BYTE:
+        raise UsageError(
+            "simulator.number",
+            "--sev-firmware is not a version",
+            found=text,
+            required="A.B.C, up to 255",
+        )
+    return SevVersion(*numbers)
+
+
+def _pin(text: str) -> bytes:
+    try:
+        return parse_pin(text)
+    except ValueError as error:
+        raise UsageError(
+            "simulator.root", "--amd-root is no root", found=text, required=str(error)
+        ) from error
 
 
 def _tcb(product: Product, flag: str, text: str | None, otherwise: int) -> int:

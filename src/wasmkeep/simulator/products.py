@@ -106,6 +106,9 @@ class Product:
         return self.tcb_valid(tcb) and all(have <= most for have, most in pairs)
 
 
+NO_SNP = Firmware(0, 0, 0, report_version=0, platform_info=0, policy_bits=0)
+
+
 def _firmware(v2: int, v3: int, v5: int) -> dict[int, Firmware]:
     return {
         2: Firmware(1, 52, v2, 2, 0x01, _POLICY_V2),

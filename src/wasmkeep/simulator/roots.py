@@ -3,7 +3,8 @@
 ``<state>/machines/<name>/<product>/`` holds ``chip-secret``, ``ark.key``, ``ask.key`` (all 0600),
 ``ark.der``, ``ask.der``, and ``kds/``, shaped like AMD's key distribution service:
 ``vcek/v1/<Product>/cert_chain`` (PEM, ASK then ARK), ``…/crl`` (DER) and
-``…/<hwid>/blSPL=10,teeSPL=0,snpSPL=23,ucodeSPL=84.der``.
+``…/<hwid>/blSPL=10,teeSPL=0,snpSPL=23,ucodeSPL=84.der``; and for SEV ``cek/id/<chip id>``, the signed CEK,
+and ``sev/ask_ark_<product>.cert``, ASK then ARK in AMD's own format.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from wasmkeep.simulator import certificates
 from wasmkeep.simulator.certificates import Validity
 from wasmkeep.simulator.chip import SECRET_SIZE, Chip
 from wasmkeep.simulator.products import Product
+from wasmkeep.simulator.sev import endorsement
 from wasmkeep.whole_file import write_whole
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -203,6 +205,13 @@ class Endorser:
         self._identity = identity
         self._folder = identity.kds / "vcek" / "v1" / identity.product.kds
 
+    def publish(self, *, revoke_ask: bool) -> None:
+        """All that does not depend on a TCB. A chip without SNP has no X.509 certificates of AMD's."""
+        self.publish_sev()
+        if self._identity.product.has_snp:
+            self.publish_chain()
+            self.publish_crl(revoke_ask=revoke_ask)
+
     def publish_chain(self) -> None:
         """``cert_chain``: PEM, the ASK before the ARK."""
         chain = (self._identity.ask_certificate, self._identity.ark_certificate)
@@ -254,3 +263,16 @@ class Endorser:
         )
         write_private(path, content)
         return content
+
+    def publish_sev(self) -> None:
+        """``sev/ask_ark_<product>.cert`` and ``cek/id/<chip id>``, made anew where they are not this
+        machine's.
+        """
+        machine = self._identity
+        ark, ask = machine.ark.public_key(), machine.ask.public_key()
+        path = machine.kds / "sev" / f"ask_ark_{machine.product.name}.cert"
+        if not (path.is_file() and endorsement.are_authorities(path.read_bytes(), ark, ask)):
+            write_private(path, endorsement.issue_authorities(machine.product, machine.ark, machine.ask))
+        path = machine.kds / "cek" / "id" / machine.chip.chip_id.hex()
+        if not (path.is_file() and endorsement.is_cek(path.read_bytes(), machine.chip, ask)):
+            write_private(path, endorsement.issue_cek(machine.chip, machine.ask))

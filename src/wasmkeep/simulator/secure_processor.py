@@ -1,4 +1,5 @@
-"""The AMD secure processor's SNP firmware: platform commands, key slots, guest contexts, the launch.
+"""The AMD secure processor: its SNP firmware here (platform commands, guest contexts, the launch), its SEV
+firmware in `sev`, and the key slots that both give to guests.
 
 Method names are the specification's commands (SNP firmware ABI 8). A check that fails raises `Refused` with
 the specification's status, and the guest or platform is as it was. Which command is legal in which state is
@@ -39,8 +40,9 @@ from wasmkeep.simulator.id_block import NO_ID_BLOCK, check_id_block
 from wasmkeep.simulator.key_slots import KeySlots
 from wasmkeep.simulator.launch_digest import NO_PERMISSIONS, VMSA_GPA, LaunchDigests, Permissions
 from wasmkeep.simulator.memory_encryption import MemoryKey
-from wasmkeep.simulator.products import Firmware, Product
+from wasmkeep.simulator.products import Firmware, Product, SevVersion
 from wasmkeep.simulator.report import PlatformFacts
+from wasmkeep.simulator.sev.processor import SevFirmware
 from wasmkeep.simulator.states import GuestState, next_state
 from wasmkeep.simulator.status import Refused, require
 
@@ -69,6 +71,8 @@ class Configuration:
     mask_chip_id: bool = False
     mask_chip_key: bool = False
     min_sev_asid: int | None = None
+    sev: SevVersion | None = None  # None: the product's
+    amd_roots: frozenset[bytes] = frozenset()  # SPKI digests; SEND_START takes these ARKs for AMD's
 
 
 class SecureProcessor:
@@ -79,6 +83,8 @@ class SecureProcessor:
         self._endorse = endorse
         self._lock = threading.Lock()
         self.slots = KeySlots(configuration.slots, configuration.min_sev_asid)
+        version = configuration.sev or configuration.product.sev
+        self.sev = SevFirmware(chip, version, self.slots, configuration.amd_roots)
         self._guests = 0
         self._digests = LaunchDigests()
         if configuration.product.has_snp:
