@@ -8,7 +8,7 @@ import pytest
 
 from tests.evidence import forge as make
 from tests.evidence.forge import CHIP_ID, Forge
-from tests.evidence.test_verification import judge
+from tests.evidence.test_verification import judge, snp_facts
 from wasmkeep.evidence import Kind, Rejected, SnpEvidence
 from wasmkeep.evidence.policy import SnpPolicy
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
@@ -155,7 +155,7 @@ def test_a_chip_on_the_allow_list_is_accepted(forge: Forge) -> None:
 def test_masked_chip_id_needs_the_policys_word(forge: Forge) -> None:
     evidence = forge.evidence(make.report(chip_id=bytes(64)))
     result = judge(evidence, forge.policy(snp=SnpPolicy(masked_chip_id=True)))
-    assert result.snp.chip_id is None
+    assert snp_facts(result).chip_id is None
     assert "masked-chip-id" in [entry.what for entry in result.lost_protections]
 
 
@@ -192,7 +192,7 @@ def vlek(forge: Forge, **changes: object) -> SnpEvidence:
 def test_a_vlek_is_refused_unless_the_policy_allows_it(forge: Forge) -> None:
     assert refuse(vlek(forge), forge).checks == ("snp.signer",)
     result = judge(vlek(forge), forge.policy(snp=SnpPolicy(signers=("vcek", "vlek"))))
-    assert (result.chain, result.snp.csp_id) == (("VLEK", "ASVK", "ARK"), "CN=cloud.example")
+    assert (result.chain, snp_facts(result).csp_id) == (("VLEK", "ASVK", "ARK"), "CN=cloud.example")
     assert "vlek" in [entry.what for entry in result.lost_protections]
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.evidence import forge as make
 from tests.evidence.forge import AT, Forge
 from tests.evidence.test_policy import REFERENCE
-from tests.evidence.test_verification import judge
+from tests.evidence.test_verification import judge, snp_facts
 from tests.evidence.vectors import needs_vectors, plain, rows
 from wasmkeep.evidence import UNBOUND, AttestationResult, verify
 from wasmkeep.evidence.ear import EAR_PROFILE
@@ -119,7 +119,7 @@ def test_every_exception_that_was_used_is_said(forge: Forge) -> None:
         "provisional-firmware",
         "no-alias-check",
     ]
-    assert (result.reference, result.snp.provisional) == (None, True)
+    assert (result.reference, snp_facts(result).provisional) == (None, True)
     assert appraisal(result)["ear_trustworthiness_vector"]["configuration"] == 32
 
 
@@ -216,11 +216,11 @@ def test_every_key_that_loosens_is_said_of_the_policy(text: str) -> None:
 
 def test_facts_of_firmware(forge: Forge) -> None:
     result = judge(forge.evidence(), forge.policy())
-    facts = result.snp
+    facts = snp_facts(result)
     assert (facts.signer, facts.model_line, facts.product_name) == ("VCEK", "Genoa", "Genoa")
     assert facts.chip_id == make.CHIP_ID
     assert not facts.reported_below_current
     newer = replace(make.GENOA_TCB, snp=24).encode()
     below = judge(forge.evidence(make.report(current_tcb=newer, committed_tcb=newer)), forge.policy())
-    assert below.snp.reported_below_current
+    assert snp_facts(below).reported_below_current
     assert result.at == AT

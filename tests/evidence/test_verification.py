@@ -11,6 +11,7 @@ from tests.evidence import forge as make
 from tests.evidence.forge import AT, HOST_DATA, MEASUREMENT, REFERENCES, REPORT_DATA, Forge
 from wasmkeep.evidence import UNBOUND, AttestationResult, Policy, Rejected, SnpEvidence, verify
 from wasmkeep.evidence.policy import RevocationPolicy, SnpPolicy
+from wasmkeep.evidence.snp.facts import SnpFacts
 from wasmkeep.evidence.snp.report import Report
 
 
@@ -23,6 +24,13 @@ def judge(evidence: SnpEvidence, policy: Policy, **changes: object) -> Attestati
         "host_data": HOST_DATA,
     }
     return verify(evidence, policy, **(arguments | changes))  # type: ignore[arg-type]  # named arguments
+
+
+def snp_facts(result: AttestationResult) -> SnpFacts:
+    """What an SNP report's result always has."""
+    assert result.snp is not None
+    assert result.sev is None
+    return result.snp
 
 
 def test_a_simulated_genoa_passes_the_default_policy(forge: Forge) -> None:
@@ -58,7 +66,7 @@ def test_turin_has_its_own_tcb_layout_and_chip_id(forge: Forge) -> None:
     )
     result = judge(evidence, forge.policy())
     assert (result.product, result.tcb) == ("Turin", "1.2.1.4.75")
-    assert result.snp.report.current_mit_vector == 0x3F
+    assert snp_facts(result).report.current_mit_vector == 0x3F
 
 
 def test_bergamo_is_genoa_with_microcode_numbers_of_its_own(forge: Forge) -> None:
@@ -69,8 +77,8 @@ def test_bergamo_is_genoa_with_microcode_numbers_of_its_own(forge: Forge) -> Non
     )
     evidence = forge.evidence(unsigned, vcek=forge.vcek(extensions=make.extensions(tcb)))
     result = judge(evidence, forge.policy())
-    assert (result.product, result.snp.model_line) == ("Genoa", "Bergamo")
-    assert result.snp.minimum_tcb.microcode == 25
+    assert (result.product, snp_facts(result).model_line) == ("Genoa", "Bergamo")
+    assert snp_facts(result).minimum_tcb.microcode == 25
 
 
 def test_a_denied_generation_is_accepted_only_by_name_and_says_so(forge: Forge) -> None:

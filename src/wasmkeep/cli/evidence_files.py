@@ -1,4 +1,4 @@
-"""Evidence in files: collections, bare reports, and the certificates and lists to judge them with.
+"""Evidence in files: collections, bare reports, SEV's certificates, and what to judge them with.
 
 Sorting files into their kinds decides nothing about trust: whatever is picked here goes through every check.
 """
@@ -18,10 +18,13 @@ from wasmkeep.evidence.snp.report import REPORT_SIZE, SigningKey, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from wasmkeep.evidence.sev.chain import PlatformCertificates
+    from wasmkeep.evidence.sev.evidence import SevEvidence
+    from wasmkeep.evidence.sev.files import AnyCertificate
     from wasmkeep.evidence.snp.certificates import Authority, Endorsement, RevocationList
     from wasmkeep.evidence.snp.evidence import SnpEvidence
 
-__all__ = ["Files", "read_files", "read_report"]
+__all__ = ["Files", "read_each", "read_files", "read_report"]
 
 _MAX_FILE_SIZE = 1 << 20  # bytes
 _MAX_FILES = 512
@@ -30,19 +33,41 @@ _PEM = b"-----BEGIN CERTIFICATE-----"
 
 @dataclass(slots=True)
 class Files:
-    """What the files hold: reports and whole collections by name, and what can vouch for a report."""
+    """What the files hold: reports and whole collections by name, and what can vouch for a report; and the
+    certificates of a SEV platform, from whichever files."""
 
     reports: list[tuple[str, bytes]] = field(default_factory=list)
-    collections: list[tuple[str, SnpEvidence]] = field(default_factory=list)
+    collections: list[tuple[str, SnpEvidence | SevEvidence]] = field(default_factory=list)
+    sev: list[AnyCertificate] = field(default_factory=list)
     keys: list[Endorsement] = field(default_factory=list)
     authorities: list[Authority] = field(default_factory=list)
     lists: list[tuple[RevocationList, bytes]] = field(default_factory=list)
 
-    def evidence(self) -> Iterator[tuple[str, SnpEvidence]]:
+    def evidence(self) -> Iterator[tuple[str, SnpEvidence | SevEvidence]]:
         """Every piece of evidence with its file's name. Raises Rejected where a certificate is missing."""
         yield from self.collections
         for name, report in self.reports:
             yield name, self._complete(name, report)
+
+    def platform(self) -> PlatformCertificates | None:
+        """The SEV chain, None where there is no certificate of one. Raises Rejected where one is missing, or
+        two differ."""
+        from wasmkeep.evidence.sev.files import assemble
+
+        if not self.sev:
+            return None
+        certificates, wrong = assemble(self.sev)
+        if certificates is None:
+            finding = Finding(
+                "sev.chain.missing",
+                Kind.UNTRUSTED,
+                "the files do not hold each certificate of one SEV platform once",
+                f"none or several: {', '.join(wrong)}",
+                "PDH, PEK, OCA, CEK, ASK and ARK",
+                advice="`wasmkeep endorsements fetch` gets the CEK, ASK and ARK",
+            )
+            raise Rejected(finding)
+        return certificates
 
     def _complete(self, name: str, data: bytes) -> SnpEvidence:
         from wasmkeep.evidence.snp.evidence import SnpEvidence
@@ -70,13 +95,13 @@ class Files:
 def read_files(paths: list[str], folder: str | None) -> Files:
     """Sort the files named and, where given, all files of a folder. Raises InputError, Rejected."""
     files = Files()
-    for path in paths:
-        _sort(files, path, read_file(path, "the evidence", limit=_MAX_FILE_SIZE))
-    if not files.reports and not files.collections:
+    for path, data in read_each(paths):
+        _sort(files, path, data)
+    if not files.reports and not files.collections and not files.sev:
         raise InputError(
             "evidence.none",
             f"there is no evidence in {', '.join(paths)}",
-            required=f"a collection (JSON) or an attestation report of {REPORT_SIZE} bytes",
+            required=f"a collection (JSON), a report of {REPORT_SIZE} bytes, or SEV certificates",
         )
     if folder is not None:
         for path in _files_of(folder):
@@ -89,11 +114,21 @@ def read_files(paths: list[str], folder: str | None) -> Files:
 def read_report(path: str) -> bytes:
     """The attestation report in a file, bare or in a collection. Raises InputError, Rejected."""
     data = read_file(path, "the evidence", limit=_MAX_FILE_SIZE)
-    if data.startswith(b"{"):
-        from wasmkeep.evidence import cmw
+    if not data.startswith(b"{"):
+        return data
+    from wasmkeep.evidence import SevEvidence, cmw
 
-        return cmw.decode(data).evidence.report
-    return data
+    evidence = cmw.decode(data).evidence
+    if isinstance(evidence, SevEvidence):
+        raise InputError("evidence.none", f"there is no attestation report in {path}: SEV has none")
+    return evidence.report
+
+
+def read_each(paths: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Files with their names; of a folder, all that are in it. Raises InputError."""
+    for path in paths:
+        for file in _files_of(path) if Path(path).is_dir() else (path,):
+            yield file, read_file(file, "the evidence", limit=_MAX_FILE_SIZE)
 
 
 def _files_of(folder: str) -> list[str]:
@@ -112,11 +147,14 @@ def _files_of(folder: str) -> list[str]:
 def _sort(files: Files, path: str, data: bytes) -> None:
     from wasmkeep.evidence import cmw
     from wasmkeep.evidence.pem import decode_certificates
+    from wasmkeep.evidence.sev.files import is_certificates, parse_all
 
     if data.startswith(b"{"):
         files.collections.append((path, cmw.decode(data).evidence))
     elif len(data) == REPORT_SIZE:
         files.reports.append((path, data))
+    elif is_certificates(data):
+        files.sev += parse_all(data)
     elif data.lstrip().startswith(_PEM):
         for der in decode_certificates(data.decode("ascii", "replace")):
             _sort_certificate(files, path, der)
@@ -144,7 +182,7 @@ def _sort_certificate(files: Files, path: str, der: bytes) -> None:
         raise InputError(
             "evidence.file",
             f"{path} is nothing that evidence is made of",
-            required="a report, a collection, or certificates and revocation lists of AMD's profile",
+            required="a report, a collection, or certificates and revocation lists of AMD's",
         ) from error
 
 

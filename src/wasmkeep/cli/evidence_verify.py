@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from wasmkeep.cli.console import Console
     from wasmkeep.evidence.binding import Unbound
-    from wasmkeep.evidence.result import AttestationResult
+    from wasmkeep.evidence.policy import Policy
+    from wasmkeep.evidence.result import AttestationResult, LostProtection
+    from wasmkeep.evidence.sev.chain import PlatformCertificates
 
 __all__ = ["configure", "execute", "moment", "show_lost"]
 
@@ -23,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="collections (JSON); or reports, with the files that vouch for them",
+        help="collections (JSON); reports, with the files that vouch for them; or the certificates of a SEV "
+        "platform; or folders of these",
     )
     parser.add_argument("--endorsements", metavar="FOLDER", help="more certificates and revocation lists")
     parser.add_argument(
@@ -82,6 +85,9 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     # As of a moment in the past, a list that came later says nothing.
     newest = TenantState().newest_crls() if options.at is None else NO_LISTS_SEEN
     binding: bytes | Unbound = UNBOUND if options.report_data is None else options.report_data
+    certificates = files.platform()
+    if certificates is not None:
+        _verify_platform(certificates, policy, options, console)
     for name, evidence in files.evidence():
         result = verify(
             evidence,
@@ -103,19 +109,56 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
 def show_lost(result: AttestationResult, console: Console) -> None:
     """Print what the policy allowed that a strict one refuses; the banner of a simulated machine among it."""
+    _show_lost(result.lost_protections, console)
+
+
+def _show_lost(losses: tuple[LostProtection, ...], console: Console) -> None:
     from wasmkeep.cli.screens import simulated_banner, warning
 
-    if result.simulated:
-        console.show(simulated_banner(where="that"))
-    for lost in result.lost_protections:
-        if lost.what != "simulated":
+    for lost in losses:
+        if lost.what == "simulated":
+            console.show(simulated_banner(where="that"))
+        else:
             console.show(warning(lost.what, lost.text))
+
+
+def _verify_platform(
+    certificates: PlatformCertificates, policy: Policy, options: argparse.Namespace, console: Console
+) -> None:
+    """A bare SEV chain: whose platform it is, and how little that says. Raises Rejected."""
+    from wasmkeep.cli.console import answer
+    from wasmkeep.evidence.sev import checks, lost
+    from wasmkeep.evidence.sev.evidence import KINDS
+
+    kind = next((kind for kind in KINDS if kind in policy.platforms), KINDS[0])
+    platform = checks.judge_platform(kind, certificates, policy)
+    _show_lost(tuple(lost.of_the_root(platform, policy.sev)), console)
+    facts = {
+        "platform": f"AMD SEV · {platform.generation}" + " · SIMULATED" * platform.root.simulated,
+        "chain": f"PDH → PEK → CEK → ASK → ARK, PEK → OCA; root {platform.root.pin} ({platform.root.name})",
+        "firmware": f"SEV API {'.'.join(map(str, platform.api_version))} when the PDH was made",
+        "chip": f"key {platform.cek_digest.hex()}",
+        "owner": f"key {platform.oca_digest.hex()}"
+        + ("" if policy.sev.owners else " (the policy accepts any owner)"),
+        "revocation": "SEV's certificates have neither dates nor a revocation list",
+        "proves": "that what is sealed to this PDH opens in a genuine secure processor, of that owner's",
+        "not proved": "what runs there, under which policy, or that anything does: a launch proves that, "
+        "to its own tenant",
+        "binding": "not bound to anything",
+    }
+    if options.json:
+        import json
+
+        answer(json.dumps({"certificates": "sev", "bound": False, **facts}))
+    else:
+        answer(_table("genuine: a SEV platform's certificates", tuple(facts.items())))
 
 
 def _page(name: str, result: AttestationResult) -> str:
     from wasmkeep.cli.screens import TEE_NAMES
-    from wasmkeep.cli.text import digest, escape
+    from wasmkeep.cli.text import digest
 
+    firmware = f"TCB {result.tcb}" if result.snp is not None else f"SEV API and build {result.tcb}"
     rows = (
         (
             "platform",
@@ -123,11 +166,17 @@ def _page(name: str, result: AttestationResult) -> str:
         ),
         ("chain", f"{' → '.join(result.chain)}, root {digest(result.root_spki)} ({result.root_name})"),
         ("revocation", result.revocation),
-        ("firmware", f"TCB {result.tcb}"),
+        ("firmware", firmware),
         ("chip", result.chip),
         ("image", f"launch digest {result.launch_digest.hex()} = {result.reference or 'not compared'}"),
         ("policy", f"{result.policy_name}: {', '.join(result.policy_checks)}"),
         ("binding", "bound to the report data given" if result.bound else "not bound to any session"),
         ("judged at", result.at.isoformat(timespec="seconds")),
     )
-    return "\n".join([escape(f"accepted: {name}"), *(escape(f"  {label:<12}{text}") for label, text in rows)])
+    return _table(f"accepted: {name}", rows)
+
+
+def _table(heading: str, rows: tuple[tuple[str, str], ...]) -> str:
+    from wasmkeep.cli.text import escape
+
+    return "\n".join([escape(heading), *(escape(f"  {label:<12}{text}") for label, text in rows)])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wasmkeep.evidence.errors import Finding, Kind, Rejected
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.evidence.result import AttestationResult, LostProtection
+    from wasmkeep.evidence.sev.evidence import SevEvidence, SevKeys
     from wasmkeep.evidence.snp.evidence import SnpEvidence
     from wasmkeep.evidence.snp.memory import ChainMemory
     from wasmkeep.evidence.verification import NO_LISTS_SEEN, verify
@@ -32,6 +33,8 @@ __all__ = [
     "LostProtection",
     "Policy",
     "Rejected",
+    "SevEvidence",
+    "SevKeys",
     "SnpEvidence",
     "Unbound",
     "verify",
@@ -47,6 +50,8 @@ _HOMES = {
     "LostProtection": "result",
     "Policy": "policy",
     "Rejected": "errors",
+    "SevEvidence": "sev.evidence",
+    "SevKeys": "sev.evidence",
     "SnpEvidence": "snp.evidence",
     "Unbound": "binding",
     "verify": "verification",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
+
 if TYPE_CHECKING:
     from wasmkeep.evidence.result import AttestationResult
 
@@ -20,7 +22,17 @@ PROFILE = "tag:wasmkeep.invalid,2026:appraisal#1"
 
 _NONE, _AFFIRMING, _WARNING, _CONTRAINDICATED = 0, 2, 32, 96
 _STATUS = {_NONE: "none", _AFFIRMING: "affirming", _WARNING: "warning", _CONTRAINDICATED: "contraindicated"}
-_LOWERS_CONFIGURATION = frozenset({"debug-allowed", "migration-allowed", "cxl-allowed", "vmpl"})
+_LOWERS_CONFIGURATION = frozenset(
+    {
+        "debug-allowed",
+        "migration-allowed",
+        "key-sharing-allowed",
+        "cxl-allowed",
+        "vmpl",
+        "entry-point-unproven",
+    }
+)
+_LOWERS_OPACITY = frozenset({"no-memory-integrity", "registers-visible"})
 _LOWERS_HARDWARE = frozenset(
     {
         "denied-generation-allowed",
@@ -28,10 +40,13 @@ _LOWERS_HARDWARE = frozenset(
         "revocation-age-raised",
         "minimum-tcb-lowered",
         "minimum-abi-lowered",
+        "minimum-api-lowered",
+        "firmware-unproven",
         "report-version-lowered",
         "unknown-platform-bits",
     }
 )
+_NO_LIST = Revocation(RevocationStatus.ABSENT)
 
 
 def claims(result: AttestationResult) -> dict[str, object]:
@@ -61,11 +76,12 @@ def _trustworthiness(result: AttestationResult) -> dict[str, int]:
     lost = {entry.what for entry in result.lost_protections}
     weak = bool(lost & _LOWERS_HARDWARE)
     hardware = _CONTRAINDICATED if result.simulated else _WARNING if weak else _AFFIRMING
+    opaque = _WARNING if lost & _LOWERS_OPACITY else _AFFIRMING
     vector = {
         "instance-identity": _AFFIRMING,
         "configuration": _WARNING if lost & _LOWERS_CONFIGURATION else _AFFIRMING,
         "hardware": hardware,
-        "runtime-opaque": _CONTRAINDICATED if result.simulated or "debug-allowed" in lost else _AFFIRMING,
+        "runtime-opaque": _CONTRAINDICATED if result.simulated or "debug-allowed" in lost else opaque,
     }
     if result.reference is not None:
         vector["executables"] = _AFFIRMING
@@ -73,25 +89,34 @@ def _trustworthiness(result: AttestationResult) -> dict[str, int]:
 
 
 def _attester_claims(result: AttestationResult) -> dict[str, object]:
-    facts = result.snp
-    return {
-        "wasmkeep_product": facts.product,
-        "wasmkeep_chip_id": facts.chip_id.hex() if facts.chip_id else None,
-        "wasmkeep_tcb": result.tcb,
+    claims: dict[str, object] = {
+        "wasmkeep_product": result.product,
         "wasmkeep_launch_digest": result.launch_digest.hex(),
         "wasmkeep_report_data": result.report_data.hex(),
-        "wasmkeep_host_data": result.host_data.hex(),
         "wasmkeep_simulated": result.simulated,
     }
+    if result.snp is not None:
+        chip = result.snp.chip_id
+        claims["wasmkeep_chip_id"] = chip.hex() if chip else None
+        claims["wasmkeep_tcb"] = result.tcb
+        claims["wasmkeep_host_data"] = result.host_data.hex()
+    if result.sev is not None:
+        platform = result.sev.platform
+        claims["wasmkeep_firmware"] = result.sev.firmware
+        claims["wasmkeep_guest_policy"] = result.sev.launch.policy.encode()
+        claims["wasmkeep_chip_key"] = "sha256:" + platform.cek_digest.hex()
+        claims["wasmkeep_owner_key"] = "sha256:" + platform.oca_digest.hex()
+    return claims
 
 
 def _verifier_claims(result: AttestationResult) -> dict[str, object]:
-    revocation = result.snp.revocation
+    revocation = result.snp.revocation if result.snp is not None else _NO_LIST
     return {
         "wasmkeep_evidence_digest": "sha256:" + result.evidence_digest.hex(),
         "wasmkeep_root": "sha256:" + result.root_spki.hex(),
         "wasmkeep_reference": result.reference,
         "wasmkeep_bound": result.bound,
+        "wasmkeep_verifiable_by": "tenant" if result.tenant_only else "anyone",
         "wasmkeep_host_data_bound": result.host_data_bound,
         "wasmkeep_revocation": revocation.status.name.lower(),
         "wasmkeep_revocation_issued": int(revocation.issued.timestamp()) if revocation.issued else None,

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wasmkeep.evidence.policy import Policy, RevocationPolicy, SnpPolicy
+from wasmkeep.evidence.policy import SEV_PLATFORMS, Policy, RevocationPolicy, SevPolicy, SnpPolicy
 from wasmkeep.evidence.result import LostProtection
+from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
+from wasmkeep.evidence.sev.bits import format_api
+from wasmkeep.evidence.sev.evidence import KINDS
+from wasmkeep.evidence.sev.lost import inherent
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, format_abi
 
@@ -21,20 +25,36 @@ _GUEST_BITS = (
 )
 
 
+_SEV_GUEST_BITS = (
+    (SevGuestPolicyBit.NODBG, "debug-allowed", "keeps whose memory the host may read and write"),
+    (SevGuestPolicyBit.NOKS, "key-sharing-allowed", "keeps whose memory key another guest may have"),
+    (SevGuestPolicyBit.NOSEND, "migration-allowed", "keeps that may be sent to another platform"),
+)
+
+
 def exceptions(policy: Policy) -> tuple[LostProtection, ...]:
-    """Every rule on which ``policy`` is less strict than the shipped one; a pinned simulator is none."""
+    """Every rule on which ``policy`` is less strict than the shipped one; a pinned simulator is none. A table
+    counts only where ``platforms`` names what it is about."""
     who = f"the policy {policy.name}"
-    found = (*_general(policy), *_floors(policy.snp), *_guest(policy.snp), *_platform(policy.snp))
-    return tuple(LostProtection(what, f"{who} {text}") for what, text in found)
+    found: list[tuple[str, str]] = list(_general(policy))
+    if "snp" in policy.platforms:
+        found += (
+            *_generations(policy.snp),
+            *_floors(policy.snp),
+            *_guest(policy.snp),
+            *_platform(policy.snp),
+        )
+    if not set(policy.platforms).isdisjoint(SEV_PLATFORMS):
+        found += (*_generations(policy.sev), *_sev_kinds(policy), *_sev(policy.sev))
+    texts: dict[str, list[str]] = {}
+    for what, text in found:
+        texts.setdefault(what, []).append(text)
+    return tuple(
+        LostProtection(what, f"{who} {'; and '.join(dict.fromkeys(said))}") for what, said in texts.items()
+    )
 
 
 def _general(policy: Policy) -> Iterator[tuple[str, str]]:
-    if policy.snp.lifted_denials:
-        text = (
-            f"accepts {', '.join(policy.snp.lifted_denials)}, denied by default: "
-            "root secrets of that generation have been published as extractable"
-        )
-        yield "denied-generation-allowed", text
     if policy.any_measurement:
         yield "any-measurement", "accepts any keep image, also one that tells everything"
     if not policy.revocation.required:
@@ -42,6 +62,15 @@ def _general(policy: Policy) -> Iterator[tuple[str, str]]:
     days, shipped = policy.revocation.max_age_days, RevocationPolicy().max_age_days
     if days > shipped:
         yield "revocation-age-raised", f"accepts revocation lists of {days} days, {shipped} by default"
+
+
+def _generations(platform: SnpPolicy | SevPolicy) -> Iterator[tuple[str, str]]:
+    if platform.lifted_denials:
+        text = (
+            f"accepts {', '.join(platform.lifted_denials)}, denied by default: "
+            "root secrets of that generation have been published as extractable"
+        )
+        yield "denied-generation-allowed", text
 
 
 def _floors(snp: SnpPolicy) -> Iterator[tuple[str, str]]:
@@ -81,3 +110,21 @@ def _platform(snp: SnpPolicy) -> Iterator[tuple[str, str]]:
         yield "no-alias-check", "accepts platforms that did not check their memory for aliases"
     if snp.unknown_platform_bits:
         yield "unknown-platform-bits", "accepts platform info bits that this verifier does not know"
+
+
+def _sev_kinds(policy: Policy) -> Iterator[tuple[str, str]]:
+    """What naming SEV or SEV-ES accepts."""
+    named = [kind for kind in KINDS if kind in policy.platforms]
+    for lost in inherent(named[0]):  # plain SEV comes first, and its list holds that of SEV-ES
+        kinds = " and ".join(kind.upper() for kind in named if lost in inherent(kind))
+        yield lost.what, f"names {kinds}: {lost.text}"
+
+
+def _sev(sev: SevPolicy) -> Iterator[tuple[str, str]]:
+    shipped = SevPolicy()
+    if sev.minimum_api < shipped.minimum_api:
+        api, by_default = format_api(sev.minimum_api), format_api(shipped.minimum_api)
+        yield "minimum-api-lowered", f"accepts SEV API {api}, {by_default} by default"
+    for bit, what, text in _SEV_GUEST_BITS:
+        if sev.guest_allow & bit:
+            yield what, f"accepts {text}"

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from wasmkeep import __version__
 from wasmkeep.errors import ConfigurationError
 from wasmkeep.evidence.roots import AMD_ROOTS, Root, parse_pin, simulated_root
+from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.evidence.snp.tcb import Tcb
@@ -27,15 +28,19 @@ __all__ = [
     "SUPPORTED_PLATFORMS",
     "Policy",
     "RevocationPolicy",
+    "SevPolicy",
     "SnpPolicy",
 ]
 
 KNOWN_PLATFORMS = ("snp", "tdx", "sgx", "sev-es", "sev")
-SUPPORTED_PLATFORMS = ("snp",)
+SUPPORTED_PLATFORMS = ("snp", "sev-es", "sev")
+SEV_PLATFORMS = ("sev-es", "sev")
+"""Kinds that `SevPolicy` speaks for."""
 DEFAULT_RUNTIME = f"wasmkeep {__version__}"
 DEFAULT_CPU = "x86-64-v3"
-_DIGEST_DIGITS = 96
+_DIGEST_DIGITS = (64, 96)
 _NO_BITS = GuestPolicyBit(0)
+_NO_SEV_BITS = SevGuestPolicyBit(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +86,43 @@ class SnpPolicy:
     @property
     def lifted_denials(self) -> tuple[str, ...]:
         """Generations that this release denies and this policy names."""
-        denied = {entry.name for entry in defaults.GENERATIONS if entry.denied}
-        return tuple(name for name in self.generations if name in denied)
+        return _lifted(self.generations)
+
+
+@dataclass(frozen=True, slots=True)
+class SevPolicy:
+    """SEV and SEV-ES, where ``platforms`` names them. An empty ``owners`` accepts any owner of a platform,
+    else those whose OCA key has one of these digests (SHA-256 of its field, 32 bytes). ``minimum_build`` is
+    by generation, 0 where it says nothing. ``guest_allow`` holds protecting bits (NODBG, NOKS, NOSEND) that a
+    launch may lack, ``guest_require`` further ones that it must have.
+    """
+
+    generations: tuple[str, ...] = tuple(entry.name for entry in defaults.GENERATIONS if not entry.denied)
+    minimum_api: tuple[int, int] = (0, 24)
+    minimum_build: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    owners: frozenset[bytes] = frozenset()
+    guest_allow: SevGuestPolicyBit = _NO_SEV_BITS
+    guest_require: SevGuestPolicyBit = _NO_SEV_BITS
+
+    @property
+    def lifted_denials(self) -> tuple[str, ...]:
+        """Generations that this release denies and this policy names."""
+        return _lifted(self.generations)
+
+
+def _lifted(generations: tuple[str, ...]) -> tuple[str, ...]:
+    denied = {entry.name for entry in defaults.GENERATIONS if entry.denied}
+    return tuple(name for name in generations if name in denied)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. ``name`` is for screens (a file name, or ``default``) and decides nothing.
 
-    ``platforms`` is in order of preference. ``runtime`` holds names (``wasmkeep 0.1.0``, resolved by the
-    tenant's own installation) or launch digests (96 lower-case hexadecimal digits). ``cpu`` holds levels the
-    tenant may compile for. ``simulated`` is the pin of a simulator's root; with it no vendor's root counts.
+    ``platforms`` is in order of preference; SEV and SEV-ES count only where it names them. ``runtime`` holds
+    names (``wasmkeep 0.1.0``, resolved by the tenant's own installation) or launch digests (lower-case
+    hexadecimal digits: 96 for SNP, 64 for SEV). ``cpu`` holds levels the tenant may compile for.
+    ``simulated`` is the pin of a simulator's root; with it no vendor's root counts.
     """
 
     name: str = "default"
@@ -102,6 +133,7 @@ class Policy:
     any_measurement: bool = False
     revocation: RevocationPolicy = RevocationPolicy()
     snp: SnpPolicy = field(default_factory=SnpPolicy)
+    sev: SevPolicy = field(default_factory=SevPolicy)
 
     def __post_init__(self) -> None:
         if self.simulated is not None:
@@ -111,9 +143,11 @@ class Policy:
             raise _platform_error(unknown[0] if unknown else "")
 
     @classmethod
-    def default(cls, *, simulated: str | None = None) -> Policy:
-        """The shipped policy; ``simulated`` pins a simulator's root (``sha256:…``)."""
-        return cls(simulated=simulated)
+    def default(cls, *, simulated: str | None = None, platforms: tuple[str, ...] = ("snp",)) -> Policy:
+        """The shipped policy; ``simulated`` pins a simulator's root (``sha256:…``), ``platforms`` is what the
+        user named in its place (``--tee`` without ``--policy``). Raises `ConfigurationError` for an unknown
+        platform or a wrong pin."""
+        return cls(simulated=simulated, platforms=platforms)
 
     @classmethod
     def from_toml(cls, text: str, *, name: str) -> Policy:
@@ -157,7 +191,7 @@ class Policy:
 
     @property
     def runtime_digests(self) -> tuple[bytes, ...]:
-        """The entries of ``runtime`` that are launch digests, 48 bytes each."""
+        """The entries of ``runtime`` that are launch digests: 48 bytes for SNP, 32 for SEV."""
         return tuple(bytes.fromhex(entry) for entry in self.runtime if is_digest(entry))
 
     @property
@@ -178,7 +212,7 @@ class Policy:
 
 def is_digest(entry: str) -> bool:
     """Whether a ``runtime`` entry is a launch digest rather than a name."""
-    return len(entry) == _DIGEST_DIGITS and set(entry) <= set("0123456789abcdef")
+    return len(entry) in _DIGEST_DIGITS and set(entry) <= set("0123456789abcdef")
 
 
 def _plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""A policy from TOML: one table of keys, one reader a kind of value, and errors that name file and line.
+"""A policy from TOML: one table of keys, their readers (`policy_values`), errors that name file and line.
 
 Unknown keys are refused: a mistyped key of a security policy is a check that silently does not happen.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from wasmkeep.errors import ConfigurationError
-from wasmkeep.evidence.policy import Policy, RevocationPolicy, SnpPolicy, is_digest
+from wasmkeep.evidence import policy_values as read
+from wasmkeep.evidence.policy import Policy, RevocationPolicy, SevPolicy, SnpPolicy
+from wasmkeep.evidence.policy_values import Reader, Wrong
+from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.evidence.snp.products import MODEL_LINES
@@ -24,175 +27,56 @@ __all__ = ["KEYS", "MAX_POLICY_SIZE", "read_policy"]
 
 MAX_POLICY_SIZE = 256 * 1024
 """Characters."""
-_MAX_LIST = 4096
 _MAX_SHOWN = 120
-_CHIP_SIZE, _SHORT_CHIP_SIZE = 64, 8
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
-_LONG_HEX = re.compile(r"[0-9A-Fa-f]{32,}")
 _LINES = tuple(line.name for line in MODEL_LINES)
 
 
-class _Wrong(Exception):
-    """A value of the wrong kind; the text says what is required."""
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong("true or false")
-    return value
-
-
-def _number(lowest: int, highest: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise _Wrong(f"a number from {lowest} to {highest}")
-        return value
-
-    return read
-
-
-def _texts(value: object, required: str) -> tuple[str, ...]:
-    if (
-        not isinstance(value, list)
-        or len(value) > _MAX_LIST
-        or not all(isinstance(entry, str) for entry in value)
-    ):
-        raise _Wrong(required)
-    if len(set(value)) != len(value):
-        raise _Wrong("each entry once")
-    return tuple(value)
-
-
-def _choice(*names: str) -> Callable[[object], tuple[str, ...]]:
-    """At least one of the names given, each at most once."""
-    required = "a list of " + ", ".join(names)
-
-    def read(value: object) -> tuple[str, ...]:
-        entries = _texts(value, required)
-        if not entries or not set(entries) <= set(names):
-            raise _Wrong(required)
-        return entries
-
-    return read
-
-
-def _names(value: object) -> tuple[str, ...]:
-    entries = _texts(value, "a list of names")
-    if not entries or not all(_NAME.fullmatch(entry) for entry in entries):
-        raise _Wrong("a list of at least one name")
-    return entries
-
-
-def _runtime(value: object) -> tuple[str, ...]:
-    """Names and launch digests; what looks like a digest must be one."""
-    entries = _texts(value, "a list of names and launch digests")
-    if not entries:
-        raise _Wrong("at least one name or launch digest")
-    for entry in entries:
-        if _LONG_HEX.fullmatch(entry) and not is_digest(entry):
-            raise _Wrong("launch digests of 96 lower-case hexadecimal digits")
-        if not is_digest(entry) and not _NAME.fullmatch(entry):
-            raise _Wrong('names such as "wasmkeep 0.1.0"')
-    return entries
-
-
-def _hexadecimal(*sizes: int) -> Callable[[object], frozenset[bytes]]:
-    required = "a list of values of " + " or ".join(f"{2 * size}" for size in sizes) + " hexadecimal digits"
-
-    def read(value: object) -> frozenset[bytes]:
-        try:
-            entries = frozenset(bytes.fromhex(entry) for entry in _texts(value, required))
-        except ValueError as error:
-            raise _Wrong(required) from error
-        if not all(len(entry) in sizes for entry in entries):
-            raise _Wrong(required)
-        return entries
-
-    return read
-
-
-def _chips(value: object) -> frozenset[bytes]:
-    """Chip ids as reports carry them: Turin's 8 bytes are padded with zeros to 64."""
-    chips = frozenset(
-        chip.ljust(_CHIP_SIZE, b"\0") for chip in _hexadecimal(_CHIP_SIZE, _SHORT_CHIP_SIZE)(value)
-    )
-    if bytes(_CHIP_SIZE) in chips:
-        raise _Wrong("chip ids; all zeros is a masked one, which identifies nothing")
-    return chips
-
-
-def _abi(value: object) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", value) if isinstance(value, str) else None
-    if match is None or max(map(int, match.groups())) > 0xFF:
-        raise _Wrong('a version such as "1.51"')
-    return int(match[1]), int(match[2])
-
-
-def _bits(**names: GuestPolicyBit) -> Callable[[object], GuestPolicyBit]:
-    words = {name.replace("_", "-"): bit for name, bit in names.items()}
-
-    def read(value: object) -> GuestPolicyBit:
-        required = "a list of " + ", ".join(words)
-        flags = GuestPolicyBit(0)
-        for entry in _texts(value, required):
-            if entry not in words:
-                raise _Wrong(required)
-            flags |= words[entry]
-        return flags
-
-    return read
-
-
-def _pin(value: object) -> str:
-    if not isinstance(value, str):
-        raise _Wrong('a pin, "sha256:…", as `wasmkeep host serve --simulated` prints it; never true or false')
-    return value
-
-
-_Reader = Callable[[object], object]
 _Values = dict[str, Any]  # Any: each reader makes what its field takes, and `replace` takes them by name
 
 _SNP_GENERATIONS = tuple(entry.name for entry in defaults.GENERATIONS if entry.has_snp)
+_GENERATIONS = tuple(entry.name for entry in defaults.GENERATIONS)
+_NO_BITS, _NO_SEV_BITS = GuestPolicyBit(0), SevGuestPolicyBit(0)
 
-_GROUPS: Mapping[str, Mapping[str, tuple[str, _Reader]]] = {
+_GROUPS: Mapping[str, Mapping[str, tuple[str, Reader]]] = {
     # table → key → (field, reader)
     "": {
-        "platforms": ("platforms", _names),
-        "runtime": ("runtime", _runtime),
-        "cpu": ("cpu", _choice("x86-64-v2", "x86-64-v3", "x86-64-v4")),
-        "simulated": ("simulated", _pin),
+        "platforms": ("platforms", read.names),
+        "runtime": ("runtime", read.runtime),
+        "cpu": ("cpu", read.choice("x86-64-v2", "x86-64-v3", "x86-64-v4")),
+        "simulated": ("simulated", read.pin),
     },
     "revocation": {
-        "required": ("required", _flag),
-        "max_age_days": ("max_age_days", _number(1, 3660)),
+        "required": ("required", read.flag),
+        "max_age_days": ("max_age_days", read.number(1, 3660)),
     },
     "unsafe": {
-        "any_measurement": ("any_measurement", _flag),
+        "any_measurement": ("any_measurement", read.flag),
     },
     "snp": {
-        "generations": ("generations", _choice(*_SNP_GENERATIONS)),
-        "signers": ("signers", _choice("vcek", "vlek")),
-        "minimum_report_version": ("minimum_report_version", _number(min(VERSIONS), max(VERSIONS))),
-        "minimum_abi": ("minimum_abi", _abi),
-        "minimum_guest_svn": ("minimum_guest_svn", _number(0, 0xFFFF_FFFF)),
-        "maximum_vmpl": ("maximum_vmpl", _number(0, 3)),
-        "provisional_firmware": ("provisional_firmware", _flag),
-        "alias_check": ("alias_check", _flag),
-        "unknown_platform_bits": ("unknown_platform_bits", _flag),
-        "masked_chip_id": ("masked_chip_id", _flag),
-        "id_key_digests": ("id_key_digests", _hexadecimal(48)),
-        "author_key_digests": ("author_key_digests", _hexadecimal(48)),
-        "family_ids": ("family_ids", _hexadecimal(16)),
-        "image_ids": ("image_ids", _hexadecimal(16)),
+        "generations": ("generations", read.choice(*_SNP_GENERATIONS)),
+        "signers": ("signers", read.choice("vcek", "vlek")),
+        "minimum_report_version": ("minimum_report_version", read.number(min(VERSIONS), max(VERSIONS))),
+        "minimum_abi": ("minimum_abi", read.version("1.51")),
+        "minimum_guest_svn": ("minimum_guest_svn", read.number(0, 0xFFFF_FFFF)),
+        "maximum_vmpl": ("maximum_vmpl", read.number(0, 3)),
+        "provisional_firmware": ("provisional_firmware", read.flag),
+        "alias_check": ("alias_check", read.flag),
+        "unknown_platform_bits": ("unknown_platform_bits", read.flag),
+        "masked_chip_id": ("masked_chip_id", read.flag),
+        "id_key_digests": ("id_key_digests", read.hexadecimal(48)),
+        "author_key_digests": ("author_key_digests", read.hexadecimal(48)),
+        "family_ids": ("family_ids", read.hexadecimal(16)),
+        "image_ids": ("image_ids", read.hexadecimal(16)),
     },
     "snp.chips": {
-        "allow": ("chips_allow", _chips),
-        "deny": ("chips_deny", _chips),
+        "allow": ("chips_allow", read.chips),
+        "deny": ("chips_deny", read.chips),
     },
     "snp.guest_policy": {
         "allow": (
             "guest_allow",
-            _bits(
+            read.bits(
+                _NO_BITS,
                 smt=GuestPolicyBit.SMT,
                 cxl=GuestPolicyBit.CXL_ALLOW,
                 debug=GuestPolicyBit.DEBUG,
@@ -201,7 +85,8 @@ _GROUPS: Mapping[str, Mapping[str, tuple[str, _Reader]]] = {
         ),
         "require": (
             "guest_require",
-            _bits(
+            read.bits(
+                _NO_BITS,
                 single_socket=GuestPolicyBit.SINGLE_SOCKET,
                 aes_256_xts=GuestPolicyBit.MEM_AES_256_XTS,
                 rapl_disabled=GuestPolicyBit.RAPL_DIS,
@@ -210,12 +95,38 @@ _GROUPS: Mapping[str, Mapping[str, tuple[str, _Reader]]] = {
             ),
         ),
     },
-    **{f"snp.minimum_tcb.{line}": {name: (name, _number(0, 0xFF)) for name in COMPONENTS} for line in _LINES},
+    **{
+        f"snp.minimum_tcb.{line}": {name: (name, read.number(0, 0xFF)) for name in COMPONENTS}
+        for line in _LINES
+    },
+    "sev": {
+        "generations": ("generations", read.choice(*_GENERATIONS)),
+        "minimum_api": ("minimum_api", read.version("0.24")),
+        "minimum_build": ("minimum_build", read.number_each(0, 0xFF, *_GENERATIONS)),
+        "owners": ("owners", read.hexadecimal(32)),
+    },
+    "sev.guest_policy": {
+        # What a launch may lack are bits that protect: a word names what their absence lets a host do.
+        "allow": (
+            "guest_allow",
+            read.bits(
+                _NO_SEV_BITS,
+                debug=SevGuestPolicyBit.NODBG,
+                key_sharing=SevGuestPolicyBit.NOKS,
+                send=SevGuestPolicyBit.NOSEND,
+            ),
+        ),
+        "require": (
+            "guest_require",
+            read.bits(_NO_SEV_BITS, domain=SevGuestPolicyBit.DOMAIN, sev=SevGuestPolicyBit.SEV),
+        ),
+    },
 }
 _TABLES = {
-    "": ("revocation", "unsafe", "snp"),
+    "": ("revocation", "unsafe", "snp", "sev"),
     "snp": ("chips", "guest_policy", "minimum_tcb"),
     "snp.minimum_tcb": _LINES,
+    "sev": ("guest_policy",),
 }
 
 KEYS: tuple[str, ...] = tuple(
@@ -250,6 +161,7 @@ def read_policy(text: str, name: str) -> Policy:
         **values["snp.guest_policy"],
         minimum_tcb=_minimum_tcb(source, values),
     )
+    sev = replace(SevPolicy(), **values["sev"], **values["sev.guest_policy"])
     try:
         return replace(
             Policy(name=name),
@@ -257,6 +169,7 @@ def read_policy(text: str, name: str) -> Policy:
             **values["unsafe"],
             revocation=replace(RevocationPolicy(), **values["revocation"]),
             snp=snp,
+            sev=sev,
         )
     except ConfigurationError as error:
         key = "simulated" if error.check == "policy.simulated" else "platforms"
@@ -294,18 +207,18 @@ def _table(source: _Source, document: Mapping[str, object], path: str) -> Mappin
 
 
 def _read_table(
-    source: _Source, document: Mapping[str, object], path: str, keys: Mapping[str, tuple[str, _Reader]]
+    source: _Source, document: Mapping[str, object], path: str, keys: Mapping[str, tuple[str, Reader]]
 ) -> _Values:
     _refuse_unknown(source, document, path, tuple(keys))
     values: _Values = {}
     for key, value in _table(source, document, path).items():
         if key not in keys:
             continue
-        attribute, read = keys[key]
+        attribute, reader = keys[key]
         dotted = f"{path}.{key}" if path else key
         try:
-            values[attribute] = read(value)
-        except _Wrong as wrong:
+            values[attribute] = reader(value)
+        except Wrong as wrong:
             check = "simulated" if dotted == "simulated" else "value"
             message = f"{dotted} has a value that it cannot have"
             raise source.error(check, message, dotted, found=_shown(value), required=str(wrong)) from wrong

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import Root
+from wasmkeep.evidence.sev.facts import SevFacts
 from wasmkeep.evidence.snp.facts import SnpFacts
 
 __all__ = ["AttestationResult", "LostProtection"]
@@ -30,11 +31,13 @@ class AttestationResult:
 
     ``simulated`` is True because the chain reached the root that the policy pins for a simulator, and for no
     other reason. ``bound`` is False when the report data was not compared with a session (`UNBOUND`), and
-    ``host_data_bound`` likewise for the host data: a session must require both. ``reference`` is the name of
-    the reference value that the launch digest matched, None only where the policy accepts any measurement.
+    ``host_data_bound`` likewise for the host data: a session must require both. (SEV has no host data; its
+    report data binds the tenant's key, so there both say the same.) ``reference`` is the name of the
+    reference value that the launch digest matched, None only where the policy accepts any measurement.
     ``chain`` names the certificates from the signing key up. ``policy_checks`` are short phrases of what the
     policy required, for people; ``lost_protections`` must be shown. ``evidence_digest`` is SHA-256 of the raw
-    report (32 bytes); ``root_spki`` of the root's public key (32 bytes). ``at`` is when it was judged.
+    report, or of SEV's launch (32 bytes); ``root_spki`` of the root's public key (32 bytes). ``at`` is when
+    it was judged. One of ``snp`` and ``sev`` is there.
     """
 
     tee: str
@@ -58,7 +61,13 @@ class AttestationResult:
     revocation: str
     policy_checks: tuple[str, ...]
     lost_protections: tuple[LostProtection, ...]
-    snp: SnpFacts
+    snp: SnpFacts | None = None
+    sev: SevFacts | None = None
+
+    @property
+    def tenant_only(self) -> bool:
+        """The evidence convinces the tenant who made the launch's keys, and nobody else (SEV, SEV-ES)."""
+        return self.sev is not None
 
     @property
     def policy_name(self) -> str:

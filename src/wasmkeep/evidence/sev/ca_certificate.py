@@ -24,11 +24,12 @@ from wasmkeep.evidence.sev import rsa_keys
 from wasmkeep.evidence.sev.certificate import Usage
 from wasmkeep.evidence.sev.findings import malformed, unsupported
 
-__all__ = ["MAX_CA_SIZE", "SIZES", "CaCertificate", "issue", "parse", "parse_pair"]
+__all__ = ["LEGACY_SIZE", "MAX_CA_SIZE", "SIZES", "CaCertificate", "issue", "parse", "parse_pair"]
 
 _HEAD = struct.Struct("<I 16s 16s I 16s I I")
 _VERSION = 1
-_UNSIGNED_SIZE = _HEAD.size + 2 * 2048 // 8
+LEGACY_SIZE = _HEAD.size + 2 * 2048 // 8
+"""576 bytes, without a signature."""
 SIZES = tuple(_HEAD.size + 3 * bits // 8 for bits in rsa_keys.SIZES)
 """832 and 1600 bytes."""
 MAX_CA_SIZE = max(SIZES)
@@ -83,7 +84,7 @@ def parse(data: bytes, label: str) -> CaCertificate:
 
     Raises `Rejected`: ``sev.ca-certificate.size``, ``.version``, ``.reserved``, ``.usage``, ``.key``.
     """
-    if len(data) not in (*SIZES, _UNSIGNED_SIZE):
+    if len(data) not in (*SIZES, LEGACY_SIZE):
         required = " or ".join(map(str, SIZES)) + " bytes"
         raise malformed(
             "ca-certificate.size", f"the {label} has a wrong size", f"{len(data)} bytes", required, _SECTION
@@ -99,7 +100,7 @@ def parse(data: bytes, label: str) -> CaCertificate:
         message = f"the {label} is for another use"
         raise malformed("ca-certificate.usage", message, f"{usage:#x}", "ARK or ASK", _SECTION)
     size = bits // 8
-    unsigned = len(data) == _UNSIGNED_SIZE
+    unsigned = len(data) == LEGACY_SIZE
     at = _HEAD.size + size
     try:
         if exponent_bits != bits or len(data) != _HEAD.size + (2 if unsigned else 3) * size:

@@ -30,6 +30,7 @@ __all__ = [
     "kernel_hash_table",
     "launch_digest",
     "measure",
+    "too_old",
     "verify_measurement",
 ]
 
@@ -116,7 +117,7 @@ def verify_measurement(
             found = digest
     if found is None:
         raise Rejected(_wrong(measurement))
-    old = list(_too_old((api_major, api_minor), build, max(minimum_api, FIRST_API), minimum_build))
+    old = list(too_old((api_major, api_minor), build, max(minimum_api, FIRST_API), minimum_build))
     if old:
         raise Rejected(*old)
     return ProvenLaunch(api_major, api_minor, build, decoded, found, measurement)
@@ -167,9 +168,10 @@ def _wrong(measurement: LaunchMeasurement) -> Finding:
     )
 
 
-def _too_old(
+def too_old(
     api: tuple[int, int], build: int, minimum_api: tuple[int, int], minimum_build: int
 ) -> Iterator[Finding]:
+    """What a proven version falls short of: ``sev.measurement.api``, ``sev.measurement.build``."""
     advice = "the host's operator must update its firmware"
     meaning = "known holes in this firmware are open"
     if api < minimum_api:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from wasmkeep.evidence.roots import Root
+from wasmkeep.evidence.sev.chain import AuthenticPlatform, PlatformCertificates
 from wasmkeep.evidence.snp.certificates import RevocationList
 from wasmkeep.evidence.snp.chain import AuthenticAuthority, AuthenticKey
 from wasmkeep.evidence.snp.evidence import SnpEvidence
@@ -47,6 +48,7 @@ class ChainMemory:
     def __init__(self) -> None:
         self._keys: _Recent[tuple[object, ...], AuthenticKey] = _Recent()
         self._lists: _Recent[tuple[bytes, bytes], RevocationList] = _Recent()
+        self._platforms: _Recent[tuple[object, ...], AuthenticPlatform] = _Recent()
 
     def key(
         self,
@@ -63,6 +65,16 @@ class ChainMemory:
             tuple(roots.items()),
         )
         return self._keys.get(known, make)
+
+    def platform(
+        self,
+        certificates: PlatformCertificates,
+        roots: Mapping[bytes, Root],
+        owners: frozenset[bytes],
+        make: Callable[[], AuthenticPlatform],
+    ) -> AuthenticPlatform:
+        """The authenticated SEV platform of these certificates under these roots, of one of these owners."""
+        return self._platforms.get((certificates, tuple(roots.items()), owners), make)
 
     def revocation_list(
         self, crl: bytes, authority: AuthenticAuthority, make: Callable[[], RevocationList]
