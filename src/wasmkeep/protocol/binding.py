@@ -100,7 +100,7 @@ def session_id(bound: bytes, hpke_message_digest: bytes) -> bytes:
 
 
 def to_keep_key(secret: bytes, session: bytes) -> DirectionKey:
-    """Key of the tenant's records."""
+    """Key of the tenant's records. ``secret`` is the tenant's, then the launch's where there is one."""
     return _direction_key(secret, session, b"wasmkeep to-keep v1")
 
 

@@ -5,9 +5,10 @@ The rules, and where each is held:
 1. A session has one tenant key, one nonce and one secret; it is used once.             ``__init__``
 2. The first message is the offer, and nothing else is read before it.                   ``_MOVES``
 3. Nothing leaves before the offer's evidence has a verdict that is bound to exactly the
-   report data of this session.                                                          ``accept``
+   report data of this session; or, where the launch was attested before (SEV, SEV-ES),
+   before the keep has proven over that report data that it has the launch secret.  ``receive_offer``
 4. The secret, and through it everything else, is sealed to the receiving key in that
-   report data; the tenant's key signs nonce, both keep keys and the HPKE message.       ``accept``
+   report data; the tenant's key signs nonce, both keep keys and the HPKE message.      ``_deliver``
 5. Records open in order, each exactly once; any failure ends the session.               ``records``
 6. A record that its state does not allow ends the session.                              ``_MOVES``
 7. The launch statement names what was sent, and comes before any output.                ``_launched``
@@ -31,7 +32,7 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wasmkeep.errors import SessionError
-from wasmkeep.protocol import binding, offer, records, statements
+from wasmkeep.protocol import binding, offer, records, slot, statements
 from wasmkeep.protocol.binding import Field, SaltedDigest
 from wasmkeep.protocol.events import (
     Ended,
@@ -46,7 +47,7 @@ from wasmkeep.protocol.events import (
 )
 from wasmkeep.protocol.offer import Offer
 from wasmkeep.protocol.records import RecordType
-from wasmkeep.protocol.statements import LaunchStatement, StreamDigest
+from wasmkeep.protocol.statements import PRE_ATTESTED, LaunchStatement, StreamDigest
 
 _TRAP_HEADER = struct.Struct("<IIQQQQQII")
 _MAX_FRAMES = 48
@@ -81,16 +82,31 @@ _MOVES: dict[State, dict[RecordType, State]] = {
 
 
 class TenantSession:
-    """One session. ``secret`` is 32 fresh random bytes, ``nonce`` 32 more; neither is ever used again."""
+    """One session. ``secret`` is 32 fresh random bytes, ``nonce`` 32 more; neither is ever used again.
 
-    def __init__(self, *, tee: str, signing_key: Ed25519PrivateKey, nonce: bytes, secret: bytes) -> None:
+    ``launch_secret`` is what the launch of a keep on SEV or SEV-ES was given (`PreAttestedLaunch`), 32 bytes;
+    there is none on other TEEs.
+    """
+
+    def __init__(
+        self,
+        *,
+        tee: str,
+        signing_key: Ed25519PrivateKey,
+        nonce: bytes,
+        secret: bytes,
+        launch_secret: bytes = b"",
+    ) -> None:
         if len(nonce) != binding.NONCE_SIZE or len(secret) != binding.SECRET_SIZE:
             raise ValueError("nonce and secret have 32 bytes each")
+        if len(launch_secret) != (slot.LAUNCH_SECRET_SIZE if tee in PRE_ATTESTED else 0):
+            raise ValueError("a launch secret has 32 bytes, and belongs to a pre-attested launch")
         self._tee = tee
         self._signing_key = signing_key
         self._tenant_key = signing_key.public_key().public_bytes_raw()
         self._nonce = nonce
         self._secret = secret
+        self._launch_secret = launch_secret
         self._state = State.EXPECT_OFFER
         self._want_input = 0
         # Standard input as it was before the last STDIN, which the keep may not have read before its end.
@@ -127,7 +143,8 @@ class TenantSession:
         return self._hpke_message_digest
 
     def receive_offer(self, message: bytes) -> Offer:
-        """The keep's first message. Raises SessionError; the evidence in it is still to be verified."""
+        """The keep's first message. Raises SessionError; the evidence in it is still to be verified, but for
+        the proof of a pre-attested launch, which is verified here."""
         self._require(State.EXPECT_OFFER, "an offer")
         try:
             self._offer = offer.parse(message)
@@ -141,8 +158,19 @@ class TenantSession:
             receiving_key=self._offer.receiving_key,
             receipt_key=self._offer.receipt_key,
         )
+        if self._launch_secret:
+            self._state = State.FAILED
+            slot.require_proof(self._offer.evidence, self._launch_secret, self._report_data)
         self._state = State.DECIDE
         return self._offer
+
+    def accept_proven(self, shipment: Shipment) -> Iterator[bytes]:
+        """As ``accept``, for a keep whose launch was attested before it ran: it has proven that it is the one,
+        or its offer would not have been taken."""
+        self._require(State.DECIDE, "a decision on evidence")
+        if not self._launch_secret:
+            raise RuntimeError(f"a keep on {self._tee} is accepted by a verdict on its evidence")
+        return self._deliver(shipment, b"")
 
     def accept(self, verdict: Verdict, shipment: Shipment) -> Iterator[bytes]:
         """Messages that deliver ``shipment``; made lazily, so that sending may begin with the first.
@@ -150,6 +178,8 @@ class TenantSession:
         Raises SessionError, before anything was made, unless the verdict is bound to this session.
         """
         self._require(State.DECIDE, "a decision on evidence")
+        if self._launch_secret:
+            raise RuntimeError(f"a keep on {self._tee} is accepted by its proof")
         if not self._binds(verdict):
             self._state = State.FAILED
             raise SessionError(
@@ -159,6 +189,9 @@ class TenantSession:
                 required="a verdict on the report data of this session and on this tenant's key",
                 meaning="nothing was sent",
             )
+        return self._deliver(shipment, verdict.launch_digest)
+
+    def _deliver(self, shipment: Shipment, measurement: bytes) -> Iterator[bytes]:
         keep = self._offer
         try:
             message = binding.seal_secret(self._secret, keep.receiving_key, self._report_data)
@@ -172,11 +205,12 @@ class TenantSession:
             ) from None
         self._hpke_message_digest = hashlib.sha256(message).digest()
         self._session_id = binding.session_id(self._report_data, self._hpke_message_digest)
-        self._sealer = records.Sealer(binding.to_keep_key(self._secret, self._session_id))
-        self._opener = records.Opener(binding.to_tenant_key(self._secret, self._session_id, keep.keep_salt))
-        self._secret = b""
+        secret = self._secret + self._launch_secret
+        self._sealer = records.Sealer(binding.to_keep_key(secret, self._session_id))
+        self._opener = records.Opener(binding.to_tenant_key(secret, self._session_id, keep.keep_salt))
+        self._secret = self._launch_secret = b""
         self._shipment = shipment
-        self._measurement = verdict.launch_digest
+        self._measurement = measurement
         self._streams = {
             Field.STDIN: SaltedDigest(Field.STDIN, shipment.salts.stdin),
             Field.STDOUT: SaltedDigest(Field.STDOUT, shipment.salts.stdout),

@@ -25,11 +25,16 @@ _PROTECTED = bytes.fromhex("a10127")  # {1: -8}: EdDSA (RFC 9053 section 2.2)
 _LAUNCH_KEYS = tuple(range(1, 12))
 _RECEIPT_KEYS = (*_LAUNCH_KEYS, *range(20, 30))
 _DIGEST_SIZE = 32
+_MEASUREMENT_SIZE = 48
+
+PRE_ATTESTED = ("sev", "sev-es")
+"""TEEs that keeps cannot ask for evidence: their launch is attested before they run."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchStatement:
-    """What a keep says it is about to run. Digests are 32 bytes, the measurement 48, times in ns."""
+    """What a keep says it is about to run. Digests are 32 bytes, times in ns. The measurement has 48 bytes;
+    on SEV and SEV-ES none, because a keep cannot know it there."""
 
     tee: str
     measurement: bytes
@@ -152,9 +157,10 @@ def _decode(data: bytes) -> object:
 def _launch(fields: dict[int, Any], keys: tuple[int, ...]) -> LaunchStatement:
     if tuple(fields) != keys:
         raise _malformed("other fields")
+    tee = _text(fields, 1)
     return LaunchStatement(
-        tee=_text(fields, 1),
-        measurement=_bytes(fields, 2, 48),
+        tee=tee,
+        measurement=_bytes(fields, 2, 0 if tee in PRE_ATTESTED else _MEASUREMENT_SIZE),
         program_digest=_bytes(fields, 3, _DIGEST_SIZE),
         target=_text(fields, 4),
         configuration_digest=_bytes(fields, 5, _DIGEST_SIZE),
