@@ -18,7 +18,7 @@ from wasmkeep.demo.client import Trust
 from wasmkeep.demo.machine import GuestExit, Vouchers, What
 from wasmkeep.demo.program import MEMORY, PORT, PROGRAM
 from wasmkeep.evidence.errors import Rejected
-from wasmkeep.evidence.roots import simulated_root
+from wasmkeep.evidence.roots import format_pin, simulated_root
 from wasmkeep.evidence.sev import ca_certificate, certificate, measurement, packet, session
 from wasmkeep.evidence.sev.certificate import EMPTY_SLOT, Algorithm, Certificate, SignatureSlot, Usage
 from wasmkeep.evidence.sev.chain import key_digest
@@ -99,6 +99,12 @@ class FakeMachine:
     def __init__(self) -> None:
         self.alive: set[FakeGuest] = set()
         self.pdh_key, self._pdh, self._chain, self.vouchers, self.trust = _platform()
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """What the server would print, and the client be given."""
+        (root,), (owner,) = self.trust.roots.values(), self.trust.owners
+        return {"simulated": root.pin, "owner": format_pin(owner)}
 
     async def sev_version(self) -> Version:
         return Version(*VERSION)

@@ -31,7 +31,10 @@ from wasmkeep.demo.messages import (
 EVERY = frozenset(Type)
 EXAMPLES: list[AnyMessage] = [
     Hello(),
-    Certificates(*(os.urandom(2084) for _ in range(4)), os.urandom(832), os.urandom(1600)),
+    Certificates(
+        *(os.urandom(2084), os.urandom(2084), os.urandom(2084), os.urandom(2084)),
+        *(os.urandom(832), os.urandom(1600)),
+    ),
     Launch(0x1800000B, os.urandom(2084), os.urandom(128)),
     Launch(0, bytes(2084), bytes(128)),
     Measurement(0, 24, 15, os.urandom(32), os.urandom(16)),

@@ -1,0 +1,97 @@
+"""Both halves in this process, over a pair of sockets: what `wasmkeep demo sev` does by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from wasmkeep.cli import demo_rounds
+from wasmkeep.cli.demo_machines import opened
+from wasmkeep.cli.demo_screen import Screen
+from wasmkeep.cli.outputs import ProgramOutput
+from wasmkeep.demo.channel import Channel
+from wasmkeep.demo.cheats import BY_NAME
+from wasmkeep.demo.client import HostGaveUp
+from wasmkeep.demo.messages import TO_CLIENT, TO_SERVER
+from wasmkeep.demo.server import Host, attend
+from wasmkeep.demo.spy import Spy
+from wasmkeep.evidence.errors import Rejected
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from wasmkeep.cli.console import Console
+    from wasmkeep.cli.demo_machines import Opened
+    from wasmkeep.demo.server import Observer
+
+__all__ = ["connected", "host_for", "run"]
+
+
+async def run(options: argparse.Namespace, console: Console) -> int:
+    """The exit code: 0, or 77 where a cheat was caught. Raises what a round raises without one."""
+    async with opened(options, console) as machine:
+        return await demonstrate(options, console, machine)
+
+
+async def demonstrate(options: argparse.Namespace, console: Console, machine: Opened) -> int:
+    """All rounds on a machine that is there."""
+    screen = Screen(console)
+    spy = Spy(screen.spy()) if options.spy else None
+    host = host_for(options.tamper, machine, spy)
+    cheat = BY_NAME.get(options.tamper)
+    output = ProgramOutput(1, "standard output", console)
+    try:
+        async with connected(host) as channel:
+            await demo_rounds.play_rounds(machine.trust, channel, options.rounds, screen, output)
+    except (Rejected, HostGaveUp) as error:
+        if cheat is None:
+            raise
+        block, refusal = demo_rounds.caught(cheat, error, screen)
+        console.show(block)
+        return console.error(refusal)
+    if cheat is not None:
+        raise demo_rounds.unnoticed(cheat)
+    return 0
+
+
+def host_for(tamper: str | None, machine: Opened, observer: Observer | None) -> Host:
+    """An honest host, or the one that cheats in that way."""
+    if tamper is None:
+        return Host(machine.machine, machine.vouchers, observer)
+    from wasmkeep.demo.tamper import HOSTS
+
+    return HOSTS[tamper](machine.machine, machine.vouchers, observer)
+
+
+@asynccontextmanager
+async def connected(host: Host) -> AsyncIterator[Channel]:
+    """The client's channel to a host that serves it meanwhile.
+
+    Where the host gave up for reasons of its own, such as a machine that is gone, its error is raised.
+    """
+    mine, its = socket.socketpair()
+    channel = Channel(*await asyncio.open_connection(sock=mine), TO_CLIENT)
+    serving = asyncio.create_task(_serve(host, its))
+    try:
+        try:
+            yield channel
+        finally:
+            await channel.close()
+    except HostGaveUp as error:
+        if not error.status:
+            await serving
+        raise
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def _serve(host: Host, connection: socket.socket) -> None:
+    channel = Channel(*await asyncio.open_connection(sock=connection), TO_SERVER)
+    try:
+        await attend(host, channel)
+    finally:
+        await channel.close()
