@@ -17,7 +17,8 @@
      ├─ ReceiptInvalid       76  a receipt does not verify
      ├─ Rejected             77  evidence refused (defined in wasmkeep.evidence.errors)
      ├─ PackageRefused       78  the keep refused the package
-     └─ RevokedSince         79  valid at the time of the run, revoked or denied since
+     ├─ RevokedSince         79  valid at the time of the run, revoked or denied since
+     └─ TenantOnly           80  a receipt that convinces its tenant only, without what that tenant keeps
 
 70 is an error of wasmkeep's own (a bug). A program's own exit code may be any number, so ``--json`` and
 the receipt say whose it was.
@@ -120,3 +121,7 @@ class PackageRefused(WasmkeepError):
 
 class RevokedSince(WasmkeepError):
     exit_code = 79
+
+
+class TenantOnly(WasmkeepError):
+    exit_code = 80

@@ -13,6 +13,7 @@ from wasmkeep.cli.console import Console
 from wasmkeep.cli.screens import DeploymentScreen, closing
 from wasmkeep.evidence.policy import Policy, SnpPolicy
 from wasmkeep.evidence.result import AttestationResult, LostProtection
+from wasmkeep.evidence.sev.facts import SevFacts
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.tenant import events
 
@@ -37,6 +38,7 @@ class Result:
     bound = True
     policy = Policy.default()
     lost_protections: tuple[LostProtection, ...] = ()
+    sev: SevFacts | None = None
 
 
 def verified(**changes: object) -> events.EvidenceVerified:

@@ -46,8 +46,8 @@ def test_the_policy_of_today_is_compared_with_its_own_digests(
     (tmp_path / "list.crl").write_bytes(b"list")
     now = str(tmp_path / "now.toml")
     options = Namespace(crl=str(tmp_path / "list.crl"), policy_now=now, simulated=None)
-    file: Any = None
-    receipt_verify._check_now(options, file, Policy.default())
+    file: Any = SimpleNamespace(tenant_only=False)
+    receipt_verify._check_now(options, file, Policy.default(), None)
     assert asked["policy"].name == now
     assert asked["values"] == {b"of": now}
     assert asked["crl_not_older_than"] == SEEN
@@ -65,7 +65,7 @@ def test_an_older_list_than_one_seen_is_told_to_the_verifier(
 
     monkeypatch.setattr(evidence, "verify", verify)
     monkeypatch.setattr(references, "for_policy", lambda _: {})
-    files = SimpleNamespace(evidence=lambda: [("name", None)])
+    files = SimpleNamespace(evidence=lambda: [("name", None)], platform=lambda: None)
     monkeypatch.setattr(evidence_files, "read_files", lambda *_: files)
     options = Namespace(
         files=["x"], endorsements=None, policy=None, simulated=None, at=at, report_data=None, json=False

@@ -40,7 +40,7 @@ def data() -> bytes:
 
 
 def values() -> dict[bytes, str]:
-    return reference_values(policy_for(machine()), prepared().keep_memory)
+    return reference_values(policy_for(machine()), prepared().keep_memory, "snp")
 
 
 def verified(file: ReceiptFile | None = None) -> receipts.VerifiedReceipt:

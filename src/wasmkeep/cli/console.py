@@ -32,7 +32,7 @@ _BOLD, _RED, _LOUD, _DIM, _RESET = "\x1b[1m", "\x1b[1;31m", "\x1b[1;30;43m", "\x
 # Checks whose screen has labels of its own, in the order of the lines.
 _FIELDS = (("found", "found"), ("required", "required"), ("meaning", "meaning"), ("remedy", "next"))
 _NO_TEE_FIELDS = (("found", "looked for"), ("remedy", "to try it"), ("meaning", "to use it"))
-_REFUSALS = frozenset({76, 77, 78, 79})  # exit codes of verdicts, as opposed to failures
+_REFUSALS = frozenset({76, 77, 78, 79, 80})  # exit codes of verdicts, as opposed to failures
 
 
 class Block:

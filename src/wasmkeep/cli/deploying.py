@@ -12,7 +12,7 @@ from wasmkeep.cli.screens import closing
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from types import FrameType
 
     from wasmkeep.cli.receipt_place import ReceiptPlace
@@ -37,12 +37,22 @@ EXIT_TRAPPED = 134  # what a shell reports of an aborted local command: 128 + SI
 
 
 def request_for(
-    options: argparse.Namespace, *, host: str, token: str, policy: Policy, ca_file: str | None = None
+    options: argparse.Namespace,
+    *,
+    host: str,
+    token: str,
+    policy: Policy,
+    ca_file: str | None = None,
+    other_hosts: Sequence[tuple[str, str]] = (),
 ) -> DeploymentRequest:
-    """What the command line asks for, at ``host``. Raises UsageError, InputError."""
-    from wasmkeep.cli import flags
-    from wasmkeep.tenant.request import DeploymentRequest
+    """What the command line asks for, at ``host``, or else one of the others (address and token).
 
+    Raises UsageError, InputError.
+    """
+    from wasmkeep.cli import flags
+    from wasmkeep.tenant.request import DeploymentRequest, OtherHost
+
+    certificates = Path(ca_file) if ca_file else None
     return DeploymentRequest(
         program=Path(options.program),
         host=host,
@@ -53,7 +63,8 @@ def request_for(
         environment=flags.environment(options.env),
         directories=flags.directories(options.dir),
         timeout=options.timeout,
-        ca_file=Path(ca_file) if ca_file else None,
+        ca_file=certificates,
+        other_hosts=tuple(OtherHost(url, its_token, certificates) for url, its_token in other_hosts),
     )
 
 

@@ -26,7 +26,7 @@ __all__ = [
     "seconds",
 ]
 
-TEE_KINDS = ("snp",)
+TEE_KINDS = ("snp", "sev-es", "sev")
 _MAX_POLICY_SIZE = 1 << 20  # bytes
 _OPEN_ALREADY = re.compile(r"/dev/(stdin|fd/[0-9]+)")
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -67,7 +67,9 @@ def add_deployment_flags(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", help="read this Keep.toml instead of the program directory's"
     )
     proven = parser.add_argument_group("what must be proven first")
-    proven.add_argument("--tee", choices=TEE_KINDS, metavar="KIND", help="use this kind of TEE: snp")
+    proven.add_argument(
+        "--tee", choices=TEE_KINDS, metavar="KIND", help="use this kind of TEE: snp, sev-es or sev"
+    )
     proven.add_argument(
         "--policy", metavar="FILE", help="what evidence must show (TOML); default: the strict one"
     )

@@ -41,8 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
         "--simulated",
-        metavar="snp[=PRODUCT]",
-        help="start a simulated machine: genoa (default), turin or milan",
+        metavar="KINDS[=PRODUCT]",
+        help="start a simulated machine that offers snp, sev-es or sev, or several with commas; "
+        "genoa (default), turin, milan, or without snp rome or naples",
     )
     machine.add_argument(
         "--machine", default="default", metavar="NAME", help="which simulated machine; default: default"

@@ -50,16 +50,18 @@ class LocalHost:
 
 @asynccontextmanager
 async def local_host(
-    options: argparse.Namespace, console: Console, *, meanwhile: asyncio.Task[Any]
+    options: argparse.Namespace, kinds: tuple[str, ...], console: Console, *, meanwhile: asyncio.Task[Any]
 ) -> AsyncIterator[LocalHost]:
-    """Start a host with a simulated machine, and end both on leaving. Raises what the host raised.
+    """Start a host with a simulated machine that offers ``kinds`` of TEE, and end both on leaving.
+
+    Raises what the host raised.
 
     Where ``meanwhile`` fails first there is no use for a host, and its error is raised.
     """
     with folder_of_child() as folder:
         command = [*module_command("wasmkeep.cli"), "host", "serve", "--json", "--private", str(folder)]
-        command += ["--simulated", "snp", "--machine", options.machine, "--listen", "127.0.0.1:0"]
-        for limit in ("--idle", "--stall", "--compute", "--lifetime"):
+        command += ["--simulated", ",".join(kinds), "--machine", options.machine, "--listen", "127.0.0.1:0"]
+        for limit in ("--launch", "--idle", "--stall", "--compute", "--lifetime"):
             command += [limit, _NO_HURRY]  # one's own program may wait for its user as any local command may
         if options.cpu:
             command += ["--cpu", options.cpu]

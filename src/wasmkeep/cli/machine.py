@@ -16,20 +16,25 @@ if TYPE_CHECKING:
     from wasmkeep.cli.children import Child
     from wasmkeep.cli.console import Console
 
-__all__ = ["CPUS", "PRODUCTS", "Machine", "MachineSettings", "booted", "parse_simulated"]
+__all__ = ["CPUS", "KINDS", "PRODUCTS", "Machine", "MachineSettings", "booted", "parse_simulated"]
 
 PRODUCTS = ("genoa", "turin", "milan")
+"""Those that have SEV-SNP; the older ones have SEV and SEV-ES only."""
+_OLD_PRODUCTS = ("rome", "naples")
+KINDS = ("snp", "sev-es", "sev")
 CPUS = ("auto", "kvm", "process")
 _BOOT_SECONDS = 180.0  # a new machine makes two RSA-4096 keys first
 
 
 class MachineSettings:
-    """What the operator chose: the machine's name, the processor's generation, what runs its guests."""
+    """What the operator chose: the machine's name, the kinds of TEE that it offers, the processor's
+    generation, what runs its guests."""
 
-    __slots__ = ("cpu", "name", "product")
+    __slots__ = ("cpu", "kinds", "name", "product")
 
-    def __init__(self, name: str, product: str, cpu: str) -> None:
+    def __init__(self, name: str, kinds: tuple[str, ...], product: str, cpu: str) -> None:
         self.name = name
+        self.kinds = kinds
         self.product = product
         self.cpu = cpu
 
@@ -44,16 +49,22 @@ class Machine:
         self.socket = socket
 
 
-def parse_simulated(text: str) -> str:
-    """The generation that ``--simulated snp[=genoa|turin|milan]`` names. Raises UsageError."""
-    kind, equals, product = text.partition("=")
-    if kind != "snp" or (equals and product not in PRODUCTS):
+def parse_simulated(text: str) -> tuple[tuple[str, ...], str]:
+    """The kinds of TEE and the generation that ``--simulated KIND[,KIND…][=PRODUCT]`` names.
+
+    Raises UsageError.
+    """
+    listed, equals, product = text.partition("=")
+    kinds = tuple(listed.split(","))
+    known = PRODUCTS if "snp" in kinds else PRODUCTS + _OLD_PRODUCTS
+    if not set(kinds) <= set(KINDS) or len(set(kinds)) != len(kinds) or (equals and product not in known):
         raise UsageError(
             "usage.simulated",
             f"--simulated {text}: there is no such machine",
-            required=", ".join(f"snp={name}" for name in PRODUCTS) + ", or snp for snp=genoa",
+            required=f"snp, sev-es or sev, or several with commas, and =PRODUCT for another than genoa: "
+            f"{', '.join(PRODUCTS[1:])}; {', '.join(_OLD_PRODUCTS)} without snp",
         )
-    return product or "genoa"
+    return tuple(kind for kind in KINDS if kind in kinds), product or "genoa"
 
 
 @asynccontextmanager

@@ -36,9 +36,10 @@ def policy_for(options: argparse.Namespace, *, simulated: str | None = None) -> 
     """The policy of ``--policy``, ``--tee`` and the pin of a simulator. Raises ConfigurationError."""
     from wasmkeep.evidence.policy import Policy
 
-    policy = load(options.policy) if options.policy else Policy.default()
-    if options.tee is not None:
-        policy = policy.narrowed(options.tee)
+    if options.policy:
+        policy = load(options.policy) if options.tee is None else load(options.policy).narrowed(options.tee)
+    else:
+        policy = Policy.default() if options.tee is None else Policy.default(platforms=(options.tee,))
     return policy if simulated is None else policy.with_simulated(simulated)
 
 

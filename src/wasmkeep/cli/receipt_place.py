@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.tenant.events import Finished
 
-__all__ = ["ReceiptPlace"]
+__all__ = ["ReceiptPlace", "session_beside"]
 
 
 class ReceiptPlace:
-    """The receipt's file, and beside it the one of the salts that disclose single fields of it."""
+    """The receipt's file; beside it the one of the salts that disclose single fields of it, and for SEV and
+    SEV-ES the stored session, without which such a receipt cannot be verified."""
 
     __slots__ = ("_policy_file", "path")
 
@@ -46,8 +47,13 @@ class ReceiptPlace:
         return cls(path, options.policy)
 
     def keep(self, finished: Finished) -> None:
-        """Write the salts, then the receipt. Raises OutputError."""
+        """Write salts and stored session, then the receipt. Raises OutputError."""
         _write(self.path.with_name(self.path.name + ".salts"), finished.disclosures)
+        stored = session_beside(self.path)
+        if finished.stored_session:
+            _write(stored, finished.stored_session)
+        else:
+            _remove(stored)  # of an earlier receipt of this name
         _write(self.path, finished.receipt)
 
     def verification(self, policy: Policy) -> str:
@@ -55,9 +61,25 @@ class ReceiptPlace:
         words = ["wasmkeep", "receipt", "verify", str(self.path)]
         if self._policy_file:
             words += ["--policy", self._policy_file]
+        elif policy.platforms != ("snp",):
+            words += ["--tee", policy.platforms[0]]
         if policy.simulated:
             words += ["--simulated", policy.simulated]
         return shlex.join(words)
+
+
+def session_beside(receipt: Path) -> Path:
+    """Where the stored session of a receipt is, if it needs one."""
+    return receipt.with_name(receipt.name + ".session")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            "output.receipt", f"{path} cannot be removed", found=error.strerror or "?"
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - the answer goes to stdout
     """Print every field. Reading a statement compares its signature; nobody vouches for the key here."""
     from wasmkeep.cli.console import answer
-    from wasmkeep.cli.receipt_words import describe, page
+    from wasmkeep.cli.receipt_words import describe, mark, page
     from wasmkeep.errors import ReceiptInvalid, SessionError
     from wasmkeep.protocol import statements
     from wasmkeep.tenant import receipts
@@ -36,7 +36,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:  # noqa: ARG0
         raise ReceiptInvalid(
             f"receipt.{error.check}", error.message, found=error.found, required=error.required
         ) from error
-    facts = describe(receipt, file.binding.session_id)
+    facts = describe(receipt, file.binding.session_id) | mark(file)
     if options.json:
         import json
 

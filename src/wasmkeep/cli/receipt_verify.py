@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from wasmkeep.cli.console import Console
     from wasmkeep.evidence.policy import Policy
+    from wasmkeep.evidence.sev.evidence import SevKeys
     from wasmkeep.protocol.statements import Receipt
     from wasmkeep.tenant.receipts import ReceiptFile, VerifiedReceipt
 
@@ -28,13 +29,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     then.add_argument(
         "--policy", metavar="FILE", help="what evidence had to show (TOML); default: the strict one"
     )
+    then.add_argument(
+        "--tee", choices=flags.TEE_KINDS, metavar="KIND", help="snp, sev-es or sev; default: snp"
+    )
     then.add_argument("--simulated", metavar="sha256:…", help="accept this simulated machine's root")
+    then.add_argument(
+        "--session",
+        metavar="FILE",
+        help="what the tenant stored to verify a SEV or SEV-ES receipt; default: RECEIPT.session",
+    )
     now = parser.add_argument_group("as of now")
     now.add_argument(
         "--crl", metavar="FILE", help="today's revocation list (DER): refuse what was revoked since"
     )
     now.add_argument(
-        "--policy-now", metavar="FILE", help="today's policy: refuse what is denied since; needs --crl"
+        "--policy-now",
+        metavar="FILE",
+        help="today's policy: refuse what is denied since; needs --crl, but for SEV and SEV-ES",
     )
     disclosed = parser.add_argument_group("disclosed fields")
     disclosed.add_argument("--salts", metavar="FILE", help="the salts that the tenant disclosed")
@@ -46,7 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the keep had exactly this in arguments, stdout, …; NAME is a name of the salts",
     )
     parser.epilog = (
-        "Exit code 76: not valid. 77: the evidence was refused. 79: valid then, revoked or denied since."
+        "Exit code 76: not valid. 77: the evidence was refused. 79: valid then, revoked or denied since.\n"
+        "80: a SEV or SEV-ES receipt without its stored session, which cannot be shown to others."
     )
     flags.add_output_flags(parser)
 
@@ -57,21 +69,52 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     from wasmkeep.errors import UsageError
     from wasmkeep.tenant import receipts
 
-    if options.policy_now and not options.crl:
-        raise UsageError("usage", "--policy-now needs --crl", required="today's revocation list")
     if bool(options.field) != bool(options.salts):
         raise UsageError("usage", "--field and --salts need each other")
-    options.tee = None
     policy = policies.policy_for(options, simulated=options.simulated)
     file = receipts.decode(flags.read_file(options.file, "the receipt", limit=receipts.MAX_RECEIPT_SIZE))
-    values = references.for_policy(policy)
-    verified = receipts.verify(file, policy, values)
+    _require_list_for_today(options, file)
+    keys = _stored_keys(options, file, console)
+    verified = receipts.verify(file, policy, references.for_policy(policy), keys=keys)
     checked = ["valid at the time of the run, as claimed by the tenant"]
     checked += _check_program(options.program, verified.receipt)
     checked += _check_fields(options, verified)
-    checked += _check_now(options, file, policy)
-    _answer(options, console, verified, checked)
+    checked += _check_now(options, file, policy, keys)
+    _answer(options, console, file, verified, checked)
     return 0
+
+
+def _require_list_for_today(options: argparse.Namespace, file: ReceiptFile) -> None:
+    from wasmkeep.errors import UsageError
+
+    if file.tenant_only and options.crl:
+        raise UsageError(
+            "usage",
+            "SEV has no revocation list",
+            found="--crl",
+            required="--policy-now alone, today's policy",
+        )
+    if options.policy_now and not options.crl and not file.tenant_only:
+        raise UsageError("usage", "--policy-now needs --crl", required="today's revocation list")
+
+
+def _stored_keys(options: argparse.Namespace, file: ReceiptFile, console: Console) -> SevKeys | None:
+    """What the tenant stored beside the receipt, where it needs that and it is there."""
+    import os
+    from pathlib import Path
+
+    from wasmkeep.cli.receipt_place import session_beside
+    from wasmkeep.cli.screens import warning
+    from wasmkeep.tenant import stored_session
+
+    path = options.session or str(session_beside(Path(options.file)))
+    if not file.tenant_only or (options.session is None and not os.path.exists(path)):
+        return None
+    data = flags.read_file(path, "the stored session", limit=stored_session.MAX_SIZE)
+    if os.stat(path).st_mode & 0o077:
+        text = f"others may read {path}: whoever has it can make evidence like this receipt's; `chmod 600` it"
+        console.show(warning("stored-session", text))
+    return stored_session.decode(data, file.binding.session_id)
 
 
 def _check_program(program: str | None, receipt: Receipt) -> list[str]:
@@ -115,8 +158,10 @@ def _check_fields(options: argparse.Namespace, verified: VerifiedReceipt) -> lis
     return checked
 
 
-def _check_now(options: argparse.Namespace, file: ReceiptFile, policy: Policy) -> list[str]:
-    if options.crl is None:
+def _check_now(
+    options: argparse.Namespace, file: ReceiptFile, policy: Policy, keys: SevKeys | None
+) -> list[str]:
+    if not _now_asked(options):
         return []
     from datetime import UTC, datetime
 
@@ -131,31 +176,46 @@ def _check_now(options: argparse.Namespace, file: ReceiptFile, policy: Policy) -
         file,
         today,
         references.for_policy(today),
-        crl=flags.read_file(options.crl, "the revocation list", limit=_MAX_CRL_SIZE),
+        crl=None if options.crl is None else _read_list(options.crl),
         at=datetime.now(UTC),
         crl_not_older_than=TenantState().newest_crls(),
+        keys=keys,
     )
-    return ["accepted now as well, by today's revocation list"]
+    return [f"accepted now as well, by today's {'policy' if file.tenant_only else 'revocation list'}"]
+
+
+def _now_asked(options: argparse.Namespace) -> bool:
+    return options.crl is not None or options.policy_now is not None
+
+
+def _read_list(path: str) -> bytes:
+    return flags.read_file(path, "the revocation list", limit=_MAX_CRL_SIZE)
 
 
 def _answer(
-    options: argparse.Namespace, console: Console, verified: VerifiedReceipt, checked: list[str]
+    options: argparse.Namespace,
+    console: Console,
+    file: ReceiptFile,
+    verified: VerifiedReceipt,
+    checked: list[str],
 ) -> None:
     from wasmkeep.cli.console import answer
     from wasmkeep.cli.evidence_verify import show_lost
-    from wasmkeep.cli.receipt_words import describe, page
+    from wasmkeep.cli.receipt_words import describe, mark, page
 
     show_lost(verified.result, console)
-    facts = describe(verified.receipt, verified.session_id)
+    facts = describe(verified.receipt, verified.session_id) | mark(file)
     if options.json:
         import json
 
-        now = options.crl is not None
+        now = _now_asked(options)
         said = {"file": options.file, "verified": True, "checked": checked, "checked_now": now, **facts}
         answer(json.dumps({**said, "attestation": verified.result.claims()}))
         return
     lines = [page(f"valid: {options.file}", facts)]
     lines += [f"  {'checked' if number == 0 else '':<16}{line}" for number, line in enumerate(checked)]
-    if options.crl is None:
+    if file.tenant_only:
+        lines.append(f"  {'not checked':<16}whether anything was revoked since: SEV has no revocation list")
+    elif options.crl is None:
         lines.append(f"  {'not checked':<16}whether anything was revoked since; --crl FILE does")
     answer("\n".join(lines))

@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli.text import duration, escape, size
+from wasmkeep.evidence.sev.evidence import KINDS
+from wasmkeep.evidence.sev.lost import inherent
 from wasmkeep.protocol.statements import Exited, Trapped
 
 if TYPE_CHECKING:
     from wasmkeep.protocol.statements import Receipt
+    from wasmkeep.tenant.receipts import ReceiptFile
 
-__all__ = ["describe", "page"]
+__all__ = ["describe", "mark", "page"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL_WIDTH = 16
@@ -49,6 +52,16 @@ def describe(receipt: Receipt, session_id: bytes) -> dict[str, object]:
     }
 
 
+def mark(file: ReceiptFile) -> dict[str, object]:
+    """What the file says of who can verify it, and of what such a TEE does not protect from."""
+    if not file.marks:
+        return {}
+    texts = {lost.what: lost.text for kind in KINDS for lost in inherent(kind)}
+    words = file.marks["protection-lost"].decode("ascii", "replace").split("\n")
+    lost = [{"what": word, "text": texts.get(word, "")} for word in words]
+    return {"verifiable_by": file.marks["verifiable-by"].decode("ascii", "replace"), "protection_lost": lost}
+
+
 def page(heading: str, facts: dict[str, object]) -> str:
     """The facts for people, one a line."""
     outcome = f"exit {facts['exit_code']}"
@@ -57,7 +70,7 @@ def page(heading: str, facts: dict[str, object]) -> str:
     rows = [
         ("outcome", outcome),
         ("program", f"digest {facts['program_digest']} for {facts['target']}"),
-        ("image", f"launch digest {facts['launch_digest']} ({facts['tee']})"),
+        ("image", f"{_measured(facts['launch_digest'])} ({facts['tee']})"),
         ("started", f"{facts['started']}, as claimed by the tenant"),
         (
             "took",
@@ -68,10 +81,19 @@ def page(heading: str, facts: dict[str, object]) -> str:
         ("session", str(facts["session"])),
         ("tenant key", f"sha256:{facts['tenant_key_digest']}"),
     ]
+    if "verifiable_by" in facts:
+        rows.append(("verifiable-by", f"{facts['verifiable_by']}: it cannot be shown to others"))
+    lost = facts.get("protection_lost")
+    for number, loss in enumerate(lost if isinstance(lost, list) else ()):
+        rows.append(("not protected" if number == 0 else "", f"{loss['what']}: {loss['text']}"))
     digests = facts["salted_digests"]
     if isinstance(digests, dict):
         rows += [(f"{name}", f"salted digest {value}") for name, value in digests.items()]
     return "\n".join([escape(heading), *(escape(f"  {label:<{_LABEL_WIDTH}}{text}") for label, text in rows)])
+
+
+def _measured(launch_digest: object) -> str:
+    return f"launch digest {launch_digest}" if launch_digest else "named by the evidence, not by the keep"
 
 
 def _number(value: object) -> int:

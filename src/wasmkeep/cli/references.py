@@ -24,5 +24,6 @@ def for_policy(policy: Policy) -> dict[bytes, str]:
 
     values: dict[bytes, str] = {}
     for memory in KEEP_MEMORY_SIZES:
-        values |= reference_values(policy, memory)
+        for tee in policy.platforms:
+            values |= reference_values(policy, memory, tee)
     return values

@@ -73,7 +73,7 @@ async def _run(
     # The program is compiled while the machine boots; a program that is refused ends both.
     preparing = asyncio.create_task(deploying.prepare(request, screen))
     try:
-        async with local_host(options, console, meanwhile=preparing) as host:
+        async with local_host(options, request.policy.platforms, console, meanwhile=preparing) as host:
             pinned = replace(
                 request, host=host.url, token=host.token, policy=request.policy.with_simulated(host.root)
             )

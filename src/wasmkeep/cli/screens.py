@@ -15,10 +15,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wasmkeep.cli.console import Console
+    from wasmkeep.evidence.result import AttestationResult
 
-__all__ = ["TEE_NAMES", "DeploymentScreen", "closing", "cpu_note", "simulated_banner", "warning"]
+__all__ = [
+    "TEE_NAMES",
+    "DeploymentScreen",
+    "closing",
+    "cpu_note",
+    "host_passed_over",
+    "simulated_banner",
+    "warning",
+]
 
-TEE_NAMES = {"snp": "AMD SEV-SNP"}
+TEE_NAMES = {"snp": "AMD SEV-SNP", "sev-es": "AMD SEV-ES", "sev": "AMD SEV"}
 
 
 def simulated_banner(lines: tuple[str, ...] = (), *, where: str = "this") -> Block:
@@ -51,6 +60,12 @@ def warning(what: str, *lines: str, used: bool = True) -> Block:
     return Block("protection-lost", "WARNING", lines, facts, loud=True)
 
 
+def host_passed_over(host: str, reason: str) -> Block:
+    """A host that was preferred and cannot be used: the next one is tried."""
+    text = f"{host}: {reason}"
+    return Block("host-passed-over", "passed over", (text,), {"host": host, "reason": reason})
+
+
 class DeploymentScreen:
     """A watcher of deployment events that prints them. One per deployment."""
 
@@ -65,6 +80,7 @@ class DeploymentScreen:
             events.CompileStarted: self._compile_started,
             events.CompileFinished: self._compile_finished,
             events.KindPassedOver: self._kind_passed_over,
+            events.HostPassedOver: self._host_passed_over,
             events.KeepStarted: self._keep_started,
             events.EvidenceVerified: self._evidence_verified,
             events.Delivered: self._delivered,
@@ -112,8 +128,12 @@ class DeploymentScreen:
 
     def _kind_passed_over(self, event: events.KindPassedOver) -> None:
         name = TEE_NAMES.get(event.tee, event.tee)
-        facts = {"tee": event.tee, "reason": event.reason}
-        self.console.show(Block("passed-over", "passed over", (f"{name}: {event.reason}",), facts))
+        where = f" at {event.host}" if event.host else ""
+        facts = {"tee": event.tee, "host": event.host, "reason": event.reason}
+        self.console.show(Block("passed-over", "passed over", (f"{name}{where}: {event.reason}",), facts))
+
+    def _host_passed_over(self, event: events.HostPassedOver) -> None:
+        self.console.show(host_passed_over(event.host, event.reason))
 
     def _keep_started(self, event: events.KeepStarted) -> None:
         self._started = event
@@ -189,6 +209,7 @@ def _evidence_block(event: events.EvidenceVerified) -> Block:
     lines = (
         f"{' → '.join(result.chain)}, {root}, {result.revocation}",
         f"launch digest {short(result.launch_digest)}{reference}",
+        *_launch_lines(result),
         f"policy {result.policy_name}: {', '.join(result.policy_checks)}",
         f"bound to your key and to a nonce of {event.nonce_size} bytes"
         if result.bound
@@ -209,8 +230,34 @@ def _evidence_block(event: events.EvidenceVerified) -> Block:
         "tcb": result.tcb,
         "bound": result.bound,
         "nonce_size": event.nonce_size,
+        **_launch_facts(result),
     }
     return Block("evidence", "evidence", lines, facts, elapsed_ns=event.elapsed_ns)
+
+
+def _launch_lines(result: AttestationResult) -> tuple[str, ...]:
+    """What a pre-attested launch has to say beyond its digest."""
+    if result.sev is None:
+        return ()
+    policy = result.sev.launch.policy.encode()
+    entry = {
+        "sev-es": "entry point and initial registers of the vCPU are measured",
+        "sev": "a plain SEV image makes no claim about its entry point",
+    }[result.sev.kind]
+    measured = f"launch measurement under your own key, SEV firmware {result.sev.firmware}"
+    return (f"{measured}, guest policy {policy:#x}; it convinces nobody else", entry)
+
+
+def _launch_facts(result: AttestationResult) -> dict[str, object]:
+    if result.sev is None:
+        return {}
+    return {
+        "sev_firmware": result.sev.firmware,
+        "guest_policy": result.sev.launch.policy.encode(),
+        "measurement": result.sev.launch.measurement.encode(),
+        "entry_point": "measured" if result.sev.kind == "sev-es" else "no claim",
+        "verifiable_by": "tenant",
+    }
 
 
 def closing(finished: events.Finished, receipt: str, verify: str) -> Block:

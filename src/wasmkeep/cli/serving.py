@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from wasmkeep.cli.console import Console
     from wasmkeep.hardware.simulated import MachineDescription, Platform
+    from wasmkeep.host.machine import Tee
     from wasmkeep.host.server import Running, Service
     from wasmkeep.host.settings import Limits, Listen
 
@@ -38,7 +39,8 @@ def serve(options: argparse.Namespace, console: Console) -> int:
         from wasmkeep.cli.tees import no_tee
 
         raise no_tee()
-    machine = MachineSettings(options.machine, parse_simulated(options.simulated), options.cpu)
+    kinds, product = parse_simulated(options.simulated)
+    machine = MachineSettings(options.machine, kinds, product, options.cpu)
     private = Path(options.private) if options.private else None
     return asyncio.run(_serve(machine, listen, limits, console, private))
 
@@ -109,12 +111,13 @@ async def _boot_and_serve(
     with private_folder(private) as folder:
         booting = booted(settings, folder / "machine", console, meanwhile=_import_host)
         async with booting as machine, _platform(machine) as platform:
-            await _serve_machine(machine, platform, listen, limits, console, private)
+            await _serve_machine(machine, platform, settings.kinds, listen, limits, console, private)
 
 
 async def _serve_machine(
     machine: Machine,
     platform: Platform,
+    kinds: tuple[str, ...],
     listen: Listen,
     limits: Limits,
     console: Console,
@@ -126,8 +129,8 @@ async def _serve_machine(
 
     description = platform.description
     console.show(simulated_banner((cpu_note(description.cpu, description.cpu_reason),)))
-    _announce_platform(description, console)
-    service = _service(platform, limits, private)
+    service = _service(platform, kinds, limits, private)
+    _announce_platform(description, service.tees, console)
     async with serving(service, listen, leave_token=private is None) as running:
         _announce_listening(running, console, private)
         with journal(LogLines(console) if console.json and private is None else sys.stderr):
@@ -151,20 +154,23 @@ async def _platform(machine: Machine) -> AsyncIterator[Platform]:
         await platform.close()
 
 
-def _service(platform: Platform, limits: Limits, private: Path | None) -> Service:
+def _service(platform: Platform, kinds: tuple[str, ...], limits: Limits, private: Path | None) -> Service:
     from wasmkeep.endorsements import FolderSource
     from wasmkeep.host.images import InstalledImages, PreparedImage
     from wasmkeep.host.server import Service
     from wasmkeep.host.tokens import TokenStore, token_store_path
     from wasmkeep.image import OWN_NAME, MachineKind, launch, read_image
 
-    kind = MachineKind.SNP if platform.description.cpu == "kvm" else MachineKind.PROCESS
+    process = platform.description.cpu == "process"
 
     def prepare(memory: int, tee: str) -> PreparedImage:
+        kind = MachineKind.of(tee, process=process)
         laid_out = launch(kind, read_image(kind), memory)
         return PreparedImage(kind.value, laid_out.sha256, laid_out.regions, laid_out.vmsa)
 
-    read_image(kind)  # an image that is missing or damaged is said now, not to the first tenant
+    tees = _tees(platform, kinds)
+    for tee in tees:  # an image that is missing or damaged is said now, not to the first tenant
+        read_image(MachineKind.of(tee.kind, process=process))
     return Service(
         platform=platform,
         images=InstalledImages(OWN_NAME, prepare),
@@ -172,7 +178,26 @@ def _service(platform: Platform, limits: Limits, private: Path | None) -> Servic
         tsc_khz=_tsc_khz(),
         limits=limits,
         tokens=None if private is not None else TokenStore(token_store_path()),
+        tees=tees,
     )
+
+
+def _tees(platform: Platform, kinds: tuple[str, ...]) -> tuple[Tee, ...]:
+    """Those of ``kinds`` that the machine has. Raises PlatformUnavailable where it has none."""
+    from wasmkeep.errors import PlatformUnavailable
+    from wasmkeep.host.machine import Tee
+
+    described = getattr(platform.description, "tees", (Tee("snp", platform.description.slots),))
+    offered = {tee.kind: tee.slots for tee in described}
+    tees = tuple(Tee(kind, offered[kind]) for kind in kinds if kind in offered)
+    if not tees:
+        raise PlatformUnavailable(
+            "platform.kind",
+            f"the machine has no {' or '.join(kinds)}",
+            found=", ".join(offered) or "none",
+            required=" or ".join(kinds),
+        )
+    return tees
 
 
 def _tsc_khz() -> int:
@@ -211,25 +236,23 @@ def _khz_of_cpuinfo() -> int:
     return _KHZ_WHERE_UNKNOWN
 
 
-def _announce_platform(machine: MachineDescription, console: Console) -> None:
+def _announce_platform(machine: MachineDescription, tees: tuple[Tee, ...], console: Console) -> None:
     root = f"sha256:{machine.root_sha256}"
-    parts = (
-        TEE_NAMES["snp"],
-        machine.product.capitalize(),
-        f"{machine.slots} key slots",
-        f"simulator root {root}",
-    )
+    product = machine.product.capitalize()
+    lines = [f"{TEE_NAMES[tee.kind]} · {product} · {tee.slots} key slots" for tee in tees]
+    lines[-1] += f" · simulator root {root}"
     facts = {
-        "tee": "snp",
+        "tee": tees[0].kind,
+        "tees": [{"kind": tee.kind, "slots": tee.slots} for tee in tees],
         "product": machine.product,
         "simulated": True,
         "root": root,
-        "slots": machine.slots,
+        "slots": tees[0].slots,
         "cpu": machine.cpu,
         "cpu_reason": machine.cpu_reason,
         "machine": machine.machine,
     }
-    console.show(Block("platform", "platform", (" · ".join(parts),), facts))
+    console.show(Block("platform", "platform", tuple(lines), facts))
 
 
 def _announce_listening(running: Running, console: Console, private: Path | None) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
-from wasmkeep.host import endings, launch_snp
+from wasmkeep.host import endings, launch_sev, launch_snp
 from wasmkeep.host.endings import Ending, EndKeep
 from wasmkeep.host.inbox import Inbox
 from wasmkeep.host.machine import Guest, Platform
@@ -150,8 +150,6 @@ class Keep:
             with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
                 guest = await launch_snp.launch(self._platform, order, self._passing)
         else:
-            from wasmkeep.host import launch_sev
-
             guest = await launch_sev.launch(self._platform, order, self)
         self._guest = guest
         write_hints(guest.window, order.nonce, order.tenant_key_digest, order.tsc_khz)

@@ -19,6 +19,7 @@ from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.roots import format_pin
+from wasmkeep.evidence.sev.evidence import SevEvidence
 from wasmkeep.evidence.snp import report as snp_report
 from wasmkeep.evidence.snp.evidence import SnpEvidence
 from wasmkeep.evidence.snp.products import PRODUCTS, layout_of, line_of
@@ -44,7 +45,7 @@ class Appraisal:
 
     result: AttestationResult
     offer: Offer
-    evidence: SnpEvidence
+    evidence: SnpEvidence | SevEvidence
     image_size: int
     elapsed_ns: int
 
@@ -78,12 +79,8 @@ class Appraiser:
         self._newest_crls = self._state.newest_crls()
         self._clock = clock
         self._chains = chains
-        self._reference_values = reference_values(policy, memory)
-        self._image_sizes = {
-            reference.launch_digest(memory): reference.size
-            for name in policy.runtime_names
-            for reference in image.resolve(name)
-        }
+        self._reference_values = reference_values(policy, memory, "snp")
+        self._image_sizes = image_sizes(policy, memory, "snp")
 
     async def appraise(self, session: TenantSession, offer: Offer, product_hint: str) -> Appraisal:
         """Raises Rejected, or what the source of endorsements raises; nothing was sent to the keep then.
@@ -115,7 +112,8 @@ class Appraiser:
                 meaning="nothing was sent",
                 remedy="remove any_measurement from the policy",
             )
-        self._remember(format_pin(result.root_spki), result.snp.revocation.issued)
+        if result.snp is not None:
+            self._remember(format_pin(result.root_spki), result.snp.revocation.issued)
         return Appraisal(
             result=result,
             offer=offer,
@@ -186,7 +184,18 @@ def _malformed(check: str, message: str, section: str) -> Rejected:
     return Rejected(Finding(check, Kind.MALFORMED, message, section=section))
 
 
-def reference_values(policy: Policy, memory: int) -> dict[bytes, str]:
-    """The launch digests that the policy's ``runtime`` stands for in this installation."""
-    named = image.reference_values(policy.runtime_names, memory, simulated=policy.simulated is not None)
+def reference_values(policy: Policy, memory: int, tee: str) -> dict[bytes, str]:
+    """The launch digests of one kind of TEE that the policy's ``runtime`` stands for in this installation."""
+    named = image.reference_values(
+        policy.runtime_names, memory, simulated=policy.simulated is not None, tee=tee
+    )
     return named | {digest: digest.hex() for digest in policy.runtime_digests}
+
+
+def image_sizes(policy: Policy, memory: int, tee: str) -> dict[bytes, int]:
+    """The size of each image of this installation that the policy names, by its launch digest."""
+    return {
+        reference.launch_digest(memory): reference.size
+        for name in policy.runtime_names
+        for reference in image.resolve(name, tee)
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from wasmkeep.errors import SessionError, TimedOut, WasmkeepError
+from wasmkeep.errors import HostRefused, SessionError, TimedOut, WasmkeepError
 from wasmkeep.tenant.host_api import printable
 
 __all__ = ["Channel"]
@@ -43,6 +43,13 @@ class Channel:
     def _closed(self, closed: ConnectionClosed) -> WasmkeepError:
         code = closed.rcvd.code if closed.rcvd is not None else 1006
         reason = closed.rcvd.reason if closed.rcvd is not None else ""
+        if code == 1013:
+            return HostRefused(
+                "host.slots",
+                "the host has no free key slot now",
+                found=f"close code {code} from {self._host}",
+                remedy="try again later, or choose another host",
+            )
         error = TimedOut if code == 4003 else SessionError
         return error(
             "session.closed",

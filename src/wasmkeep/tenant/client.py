@@ -30,6 +30,7 @@ from wasmkeep.errors import (
     TimedOut,
     WasmkeepError,
 )
+from wasmkeep.evidence.sev.chain import PlatformCertificates
 from wasmkeep.evidence.snp.memory import ChainMemory
 from wasmkeep.protocol.records import MAX_MESSAGE_SIZE
 from wasmkeep.tenant.address import HostAddress
@@ -41,6 +42,7 @@ from wasmkeep.tenant.host_api import (
     NotWasmkeep,
     TeeOffered,
     printable,
+    read_certificates,
     read_created,
     read_tees,
 )
@@ -112,6 +114,17 @@ class HostClient:
             except NotWasmkeep as odd:
                 raise self._not_wasmkeep(str(odd)) from None
         return self._platform[1]
+
+    async def sev_certificates(self) -> PlatformCertificates:
+        """What vouches for the host's SEV platform, nothing believed; asked anew each time.
+
+        Raises HostUnreachable, HostRefused.
+        """
+        answer = await self._get("/v1/sev/certificates")
+        try:
+            return read_certificates(answer)
+        except NotWasmkeep as odd:
+            raise self._not_wasmkeep(str(odd)) from None
 
     async def fetch(self, document: Document, /) -> bytes:
         """An endorsement, as the host's copy of a key distribution service has it. Raises HostRefused."""

@@ -3,53 +3,55 @@
 Steps, in this order; each emits its event only once it succeeded, and a failed one ends the deployment:
 
 1. prepare      compile the program and encode what it is given; nothing has left yet
-2. choose       the first kind of the policy's platforms that the host has
+2. choose       the first kind of the policy's platforms that the host, or the next one, has
 3. create       a keep bound to a fresh nonce and a fresh tenant key
-4. appraise     the offer's evidence against the policy, bound to this session
+4. attest       the keep's evidence against the policy, bound to this session (``attesting``)
 5. deliver      the package, sealed to the key that the evidence vouches for
 6. run          the launch statement, then the standard streams
 7. close        the receipt, checked against what was received
 
-Nothing is sent before step 4 succeeded, and a run is complete only with step 7.
+Nothing is delivered before step 4 succeeded, and a run is complete only with step 7. A place without a keep
+is left for the next one before it gave any evidence, and each attempt begins anew, with keys of its own;
+evidence that is refused ends the deployment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from wasmkeep.errors import PlatformUnavailable, TimedOut
-from wasmkeep.protocol.binding import NONCE_SIZE, SECRET_SIZE
+from wasmkeep.errors import TimedOut, WasmkeepError
 from wasmkeep.protocol.events import Ended, Shipment
-from wasmkeep.protocol.session import TenantSession
 from wasmkeep.protocol.statements import Exited
-from wasmkeep.tenant import events, receipts
-from wasmkeep.tenant.appraisal import Appraisal, Appraiser
+from wasmkeep.tenant import events, receipts, stored_session
+from wasmkeep.tenant.appraisal import Appraisal
+from wasmkeep.tenant.attesting import Attesting, BeforeEvidence, attesting
 from wasmkeep.tenant.channel import Channel
 from wasmkeep.tenant.client import HostClient
-from wasmkeep.tenant.conversation import Conversation, bounded
+from wasmkeep.tenant.conversation import Conversation
 from wasmkeep.tenant.events import Watcher
 from wasmkeep.tenant.host_api import KeepCreated, KeepRequest
+from wasmkeep.tenant.places import Place, Places, may_move_on
 from wasmkeep.tenant.preparation import Prepared, prepare
 from wasmkeep.tenant.request import DeploymentRequest
 from wasmkeep.tenant.streams import BytesInput, BytesOutput, Input, Output
 from wasmkeep.tenant.threads import abandonable
 from wasmkeep.tenant.wiring import wired
 
-OFFER_TIMEOUT = 30.0
-"""Seconds a host may take from creating a keep to its offer."""
+Streams = tuple[Input, Output, Output]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended, with a verified receipt. ``exit_code`` is None where the program trapped."""
+    """How a run ended, with a verified receipt. ``exit_code`` is None where the program trapped.
+
+    ``stored_session`` is empty, or what the tenant must keep to verify a receipt that convinces nobody else.
+    """
 
     exit_code: int | None
     trap: str | None
@@ -57,6 +59,7 @@ class Outcome:
     disclosures: bytes
     stdout: bytes = b""
     stderr: bytes = b""
+    stored_session: bytes = field(default=b"", repr=False)
 
 
 class Deployment:
@@ -77,16 +80,24 @@ class Deployment:
         self._emit = on_event
         self._client = client
         self._prepared = prepared
+        self._clients: list[HostClient] = []
         self._stack = AsyncExitStack()
         self._used = False
 
     async def __aenter__(self) -> Deployment:
+        request = self._request
         if self._client is None:
-            ca_file = str(self._request.ca_file) if self._request.ca_file else None
-            self._client = await self._stack.enter_async_context(
-                HostClient(self._request.host, self._request.token, ca_file)
-            )
+            self._client = await self._connected(request.host, request.token, request.ca_file)
+        self._clients = [self._client]
+        for other in request.other_hosts:
+            self._clients.append(await self._connected(other.host, other.token, other.ca_file))
         return self
+
+    async def _connected(self, host: str, token: str, ca_file: Path | None) -> HostClient:
+        """A client that connects when it is first needed. Raises ConfigurationError, InputError."""
+        return await self._stack.enter_async_context(
+            HostClient(host, token, str(ca_file) if ca_file is not None else None)
+        )
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -96,7 +107,7 @@ class Deployment:
 
         Cancelling it ends the keep.
         """
-        if self._client is None or self._used:
+        if not self._clients or self._used:
             raise RuntimeError("a deployment is entered once and run once")
         self._used = True
         began = time.monotonic_ns()
@@ -106,7 +117,7 @@ class Deployment:
         timeout = prepared.configuration.timeout
         try:
             async with asyncio.timeout(timeout):
-                return await self._run(self._client, prepared, (stdin, stdout, stderr), began)
+                return await self._run(self._clients, prepared, (stdin, stdout, stderr), began)
         except TimeoutError:
             if timeout is None:
                 raise
@@ -119,55 +130,50 @@ class Deployment:
             ) from None
 
     async def _run(
-        self, client: HostClient, prepared: Prepared, streams: tuple[Input, Output, Output], began: int
+        self, clients: Sequence[HostClient], prepared: Prepared, streams: Streams, began: int
     ) -> Outcome:
-        session = TenantSession(
-            tee=await self._choose(client),
-            signing_key=Ed25519PrivateKey.generate(),
-            nonce=os.urandom(NONCE_SIZE),
-            secret=os.urandom(SECRET_SIZE),
-        )
-        request = KeepRequest(
-            tee=session.tee,
-            image=prepared.image,
-            memory=prepared.keep_memory,
-            nonce=session.nonce,
-            tenant_key_digest=session.tenant_key_digest,
-        )
-        asked = time.monotonic_ns()
-        async with client.session(request) as (keep, channel):
-            self._created(client, request, keep, time.monotonic_ns() - asked)
+        places = Places(clients, self._request.policy, self._emit)
+        async with aclosing(places.each()) as each:
+            async for place in each:
+                try:
+                    return await self._at(place, prepared, streams, began)
+                except BeforeEvidence as moved:
+                    places.failed(place, moved.error)
+        raise places.nowhere()
+
+    async def _at(self, place: Place, prepared: Prepared, streams: Streams, began: int) -> Outcome:
+        """Deploy to one place. Raises ``BeforeEvidence`` where it has no keep."""
+        attempt = attesting(place, self._request.policy, prepared)
+        async with AsyncExitStack() as stack:
+            keep, channel = await self._opened(place.client, attempt, stack)
             # The host launches meanwhile.
-            policy = self._request.policy
-            appraiser = Appraiser(policy, client, memory=prepared.keep_memory, chains=client.chains)
             shipment = prepared.ship()
-            appraisal = await self._appraise(channel, session, appraiser, keep)
+            appraisal = await attempt.prove(channel, keep.product)
+            self._attested(appraisal)
+            session = attempt.session
             with wired(prepared.configuration, streams) as (stdin, stdout, stderr):
                 conversation = Conversation(
                     channel, session, prepared, emit=self._emit, stdin=stdin, stdout=stdout, stderr=stderr
                 )
-                delivery = _Delivery(session, appraisal, shipment)
+                delivery = _Delivery(attempt, appraisal, shipment)
                 ended = await conversation.hold(iter(delivery))
             session.close()
-            return self._finish(session, delivery.evidence, shipment, conversation, ended, began)
+            return self._finish(attempt, delivery.evidence, shipment, conversation, ended, began)
 
-    async def _choose(self, client: HostClient) -> str:
-        offered = {tee.kind: tee for tee in await client.platform()}
-        for kind in self._request.policy.platforms:
-            tee = offered.get(kind)
-            if tee is None:
-                self._emit(events.KindPassedOver(kind, "the host does not have it"))
-            elif tee.slots_used >= tee.slots:
-                self._emit(events.KindPassedOver(kind, "the host has no free key slot"))
-            else:
-                return kind
-        raise PlatformUnavailable(
-            "deployment.platform",
-            f"{client.name} has no platform that the policy names",
-            found=", ".join(sorted(offered)) or "none",
-            required=" or ".join(self._request.policy.platforms),
-            remedy="choose another host, or name another platform in the policy",
-        )
+    async def _opened(
+        self, client: HostClient, attempt: Attesting, stack: AsyncExitStack
+    ) -> tuple[KeepCreated, Channel]:
+        try:
+            await attempt.before()
+            asked = time.monotonic_ns()
+            keep, channel = await stack.enter_async_context(client.session(attempt.request))
+            self._created(client, attempt.request, keep, time.monotonic_ns() - asked)
+            await attempt.begin(channel)
+        except WasmkeepError as error:
+            if may_move_on(error):
+                raise BeforeEvidence(error) from error
+            raise
+        return keep, channel
 
     def _created(self, client: HostClient, request: KeepRequest, keep: KeepCreated, took_ns: int) -> None:
         self._emit(
@@ -181,32 +187,26 @@ class Deployment:
             )
         )
 
-    async def _appraise(
-        self, channel: Channel, session: TenantSession, appraiser: Appraiser, keep: KeepCreated
-    ) -> Appraisal:
-        async with bounded("the keep's offer", OFFER_TIMEOUT):
-            message = await channel.receive()
-        if message is None:
-            session.close()
-            raise RuntimeError("a session without an offer cannot be complete")
-        offer = session.receive_offer(message)
-        appraisal = await appraiser.appraise(session, offer, keep.product)
+    def _attested(self, appraisal: Appraisal) -> None:
         self._emit(appraisal.event)
         for lost in appraisal.result.lost_protections:
             self._emit(events.ProtectionLost(lost.what, (lost.text,)))
-        return appraisal
 
     def _finish(
         self,
-        session: TenantSession,
+        attempt: Attesting,
         evidence: bytes,
         shipment: Shipment,
         conversation: Conversation,
         ended: Ended,
         began: int,
     ) -> Outcome:
-        bundle = receipts.encode(evidence=evidence, launch=conversation.launch, receipt=ended.encoded)
+        session = attempt.session
+        bundle = receipts.encode(
+            tee=session.tee, evidence=evidence, launch=conversation.launch, receipt=ended.encoded
+        )
         disclosures = receipts.encode_disclosures(session.session_id, shipment.salts)
+        stored = b"" if attempt.keys is None else stored_session.encode(session.session_id, attempt.keys)
         outcome = ended.receipt.outcome
         exit_code = outcome.code if isinstance(outcome, Exited) else None
         trap = None if exit_code is not None else conversation.trap
@@ -221,26 +221,27 @@ class Deployment:
                 peak_memory=ended.receipt.peak_memory,
                 program_ns=ended.receipt.elapsed_ns,
                 elapsed_ns=time.monotonic_ns() - began,
+                stored_session=stored,
             )
         )
-        return Outcome(exit_code, trap, bundle, disclosures)
+        return Outcome(exit_code, trap, bundle, disclosures, stored_session=stored)
 
 
 class _Delivery:
     """The messages of a delivery. While the keep takes the last one in, the receipt's evidence is made."""
 
-    def __init__(self, session: TenantSession, appraisal: Appraisal, shipment: Shipment) -> None:
-        self._session = session
+    def __init__(self, attempt: Attesting, appraisal: Appraisal, shipment: Shipment) -> None:
+        self._attempt = attempt
         self._appraisal = appraisal
         self._shipment = shipment
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._session.accept(self._appraisal.result, self._shipment)
+        yield from self._attempt.deliver(self._shipment)
         _ = self.evidence
 
     @cached_property
     def evidence(self) -> bytes:
-        return receipts.collect(self._session, self._appraisal)
+        return receipts.collect(self._attempt.session, self._appraisal)
 
 
 def deploy(request: DeploymentRequest, *, stdin: bytes = b"", on_event: Watcher = events.ignore) -> Outcome:
@@ -257,6 +258,7 @@ def deploy(request: DeploymentRequest, *, stdin: bytes = b"", on_event: Watcher 
             outcome.disclosures,
             stdout.getvalue(),
             stderr.getvalue(),
+            outcome.stored_session,
         )
 
     return asyncio.run(whole())

@@ -9,8 +9,9 @@ monotonic clock; all sizes are bytes.
 
     SettingOverridden*                        the request replaced a setting of Keep.toml
     CompileStarted?  CompileFinished          the program became machine code (or came from the cache)
-    KindPassedOver*  KeepStarted              a host made a keep: what it says of it is a hint
-    EvidenceVerified                          the verdict; nothing was sent before this event
+    HostPassedOver*  KindPassedOver*          a place had no keep: before any evidence
+    KeepStarted                               a host made a keep: what it says of it is a hint
+    EvidenceVerified                          the verdict; nothing was delivered before this event
     Delivered                                 the sealed package has left
     Launched                                  the keep proved back what it received
     Trapped?  Finished                        the program ended; the receipt verified
@@ -20,7 +21,7 @@ monotonic clock; all sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "Event",
     "EvidenceVerified",
     "Finished",
+    "HostPassedOver",
     "KeepStarted",
     "KindPassedOver",
     "Launched",
@@ -77,9 +79,18 @@ class CompileFinished:
 
 @dataclass(frozen=True, slots=True)
 class KindPassedOver:
-    """A kind the policy prefers was not used, before any evidence: absent at the host, or full."""
+    """A kind the policy prefers was not used at a host, before any evidence: absent, full, or denied."""
 
     tee: str
+    reason: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPassedOver:
+    """A host that the tenant prefers was not used, before any evidence: it is not there, or takes nobody."""
+
+    host: str
     reason: str
 
 
@@ -149,7 +160,8 @@ class Finished:
     """The program ended and its receipt verified against the output that arrived.
 
     Exactly one of ``exit_code`` and ``trap`` is not None. ``receipt`` is the receipt file's bytes,
-    ``disclosures`` the salts that the tenant keeps to disclose single fields;
+    ``disclosures`` the salts that the tenant keeps to disclose single fields. ``stored_session`` is empty, or
+    what the tenant must keep to verify a receipt that convinces nobody else (SEV, SEV-ES); it is secret.
     ``elapsed_ns`` covers the whole deployment, ``program_ns`` is the keep's own clock.
     """
 
@@ -162,6 +174,7 @@ class Finished:
     peak_memory: int
     program_ns: int
     elapsed_ns: int
+    stored_session: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +193,7 @@ Event = (
     | CompileStarted
     | CompileFinished
     | KindPassedOver
+    | HostPassedOver
     | KeepStarted
     | EvidenceVerified
     | Delivered

@@ -6,10 +6,13 @@ of the form it must have.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from wasmkeep.evidence.sev.chain import PlatformCertificates
 
 __all__ = [
     "KEEP_HEADER",
@@ -18,6 +21,7 @@ __all__ = [
     "NotWasmkeep",
     "TeeOffered",
     "printable",
+    "read_certificates",
     "read_created",
     "read_tees",
 ]
@@ -27,6 +31,7 @@ KEEP_HEADER = "Wasmkeep-Keep"
 
 _TEXT_LIMIT = 200  # characters
 _LIST_LIMIT = 64
+_CERTIFICATE_LIMIT = 4096  # characters of base64
 
 
 class NotWasmkeep(Exception):
@@ -101,6 +106,13 @@ def read_created(said: Sequence[str]) -> KeepCreated:
     return KeepCreated(identifier, _text(answer, "tee"), _text(image, "kind"), _text(answer, "product"))
 
 
+def read_certificates(answer: bytes) -> PlatformCertificates:
+    """The answer to ``GET /v1/sev/certificates``. Raises NotWasmkeep."""
+    parsed = _parsed(answer)
+    names = ("ark", "ask", "cek", "pek", "oca", "pdh")
+    return PlatformCertificates(**{name: _base64(parsed, name) for name in names})
+
+
 def printable(text: str) -> str:
     """A host's words, with everything but printable ASCII escaped, cut to 200 characters."""
     return text[:_TEXT_LIMIT].encode("unicode_escape").decode("ascii")
@@ -135,6 +147,16 @@ def _text(answer: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _TEXT_LIMIT:
         raise _odd(key)
     return value
+
+
+def _base64(answer: dict[str, Any], key: str) -> bytes:
+    value = answer.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= _CERTIFICATE_LIMIT:
+        raise _odd(key)
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise _odd(key) from None
 
 
 def _number(answer: dict[str, Any], key: str) -> int:

@@ -1,19 +1,14 @@
 """Receipts as files: made at the end of a run, verified offline, by anyone, months later.
 
-A receipt file is a CMW collection (RFC 9999) in JSON, one encoding only::
-
-    {"__cmwc_t": "tag:wasmkeep.invalid,2026:receipt#1",
-     "evidence": ["application/cmw+json", …, 4],                   the report, its endorsements, the binding
-     "launch":   ["application/cose; cose-type=\\"cose-sign1\\"", …, 4],
-     "receipt":  ["application/cose; cose-type=\\"cose-sign1\\"", …, 4]}
-
 Verification, marked with these numbers below:
 
 1. The file parses; its binding gives the report data, and with it the session's identifier.
 2. The evidence passes the policy at the time of the run, bound to that report data and tenant key. That time
-   is the tenant's own claim, which the receipt key signed: no TEE stamps time.
+   is the tenant's own claim, which the receipt key signed: no TEE stamps time. Without the stored session
+   that it needs, the receipt is neither valid nor invalid: ``TenantOnly``.
 3. Launch statement and receipt are signed by the receipt key that the report data names, for this session.
-4. The receipt repeats the launch statement, whose measurement is the evidence's launch digest.
+4. The receipt repeats the launch statement, whose measurement is the evidence's launch digest (of SEV, where
+   a keep cannot know its own, none); the marks are those of this kind of TEE.
 5. Asked for: the program, compiled again for the target named, has the receipt's program digest.
 6. Asked for: the evidence would be accepted now too; if not, ``RevokedSince``.
 
@@ -22,99 +17,56 @@ Salts stay with the tenant (`encode_disclosures`); one disclosed salt proves one
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wasmkeep import evidence
-from wasmkeep.errors import InputError, ReceiptInvalid, RevokedSince, SessionError
+from wasmkeep.errors import InputError, ReceiptInvalid, RevokedSince, SessionError, TenantOnly
 from wasmkeep.evidence import cmw
 from wasmkeep.evidence.errors import Rejected
 from wasmkeep.protocol import binding, statements
 from wasmkeep.protocol.binding import Field
 from wasmkeep.protocol.events import Salts
 from wasmkeep.protocol.statements import LaunchStatement, Receipt
+from wasmkeep.tenant.receipt_file import (
+    MAX_RECEIPT_SIZE,
+    Binding,
+    ReceiptFile,
+    decode,
+    encode,
+    malformed,
+    marks_of,
+)
 
 if TYPE_CHECKING:
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.evidence.result import AttestationResult
-    from wasmkeep.evidence.snp.evidence import SnpEvidence
+    from wasmkeep.evidence.sev.evidence import SevKeys
     from wasmkeep.protocol.session import TenantSession
     from wasmkeep.tenant.appraisal import Appraisal
 
-COLLECTION_TYPE = "tag:wasmkeep.invalid,2026:receipt#1"
-MAX_RECEIPT_SIZE = 1 << 20
-"""Bytes of a receipt file."""
+__all__ = [
+    "MAX_RECEIPT_SIZE",
+    "Binding",
+    "ReceiptFile",
+    "VerifiedReceipt",
+    "collect",
+    "decode",
+    "decode_disclosures",
+    "encode",
+    "encode_disclosures",
+    "require_accepted_now",
+    "require_disclosed",
+    "require_program",
+    "verify",
+]
+
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 """By how much a tenant's clock may have been ahead of the verifier's."""
-
-_STATEMENT_TYPE = 'application/cose; cose-type="cose-sign1"'
-_EVIDENCE_INDICATOR = 4
-_MEMBERS = {"evidence": cmw.MEDIA_TYPE, "launch": _STATEMENT_TYPE, "receipt": _STATEMENT_TYPE}
-_BINDING_LABEL = b"wasmkeep-binding-v1"
-_BINDING_SIZES = (
-    ("nonce", binding.NONCE_SIZE),
-    ("tenant_key_digest", 32),
-    ("receiving_key", binding.RECEIVING_KEY_SIZE),
-    ("receipt_key", binding.RECEIPT_KEY_SIZE),
-    ("hpke_message_digest", 32),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What the report data and the session's identifier are recomputed from."""
-
-    tee: str
-    nonce: bytes
-    tenant_key_digest: bytes
-    receiving_key: bytes
-    receipt_key: bytes
-    hpke_message_digest: bytes
-
-    @property
-    def report_data(self) -> bytes:
-        return binding.report_data(
-            tee=self.tee,
-            nonce=self.nonce,
-            tenant_key_digest=self.tenant_key_digest,
-            receiving_key=self.receiving_key,
-            receipt_key=self.receipt_key,
-        )
-
-    @property
-    def session_id(self) -> bytes:
-        return binding.session_id(self.report_data, self.hpke_message_digest)
-
-    def encode(self) -> bytes:
-        """Label and fields, each with its length as u32 little-endian."""
-        values = [getattr(self, name) for name, _ in _BINDING_SIZES]
-        return binding.length_prefixed(_BINDING_LABEL, self.tee.encode("ascii"), *values)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Binding:
-        """Raises ReceiptInvalid unless ``data`` is what `encode` makes."""
-        items = _length_prefixed_items(data)
-        sizes = [len(item) for item in items]
-        if sizes[2:] != [size for _, size in _BINDING_SIZES] or items[0] != _BINDING_LABEL:
-            raise _malformed("a binding of another form")
-        if not items[1].isalpha() or not 0 < len(items[1]) <= 16:
-            raise _malformed("a binding to no kind of TEE")
-        return cls(items[1].decode("ascii"), *items[2:])
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptFile:
-    """A receipt file, read; nothing in it is verified."""
-
-    evidence: SnpEvidence
-    binding: Binding
-    launch: bytes
-    receipt: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,30 +97,16 @@ def collect(session: TenantSession, appraisal: Appraisal) -> bytes:
     return cmw.encode(cmw.EvidenceCollection(appraisal.evidence, bound.encode()))
 
 
-def encode(*, evidence: bytes, launch: bytes, receipt: bytes) -> bytes:
-    """The receipt file of a session that ended; ``evidence`` as `collect` gave it."""
-    return _to_json({"evidence": evidence, "launch": launch, "receipt": receipt})
-
-
-def decode(data: bytes) -> ReceiptFile:
-    """Read a receipt file (step 1). Raises ReceiptInvalid, or Rejected for malformed evidence."""
-    values = _from_json(data)
-    collection = cmw.decode(values["evidence"])
-    if collection.binding is None:
-        raise _malformed("evidence without its binding")
-    return ReceiptFile(
-        collection.evidence, Binding.decode(collection.binding), values["launch"], values["receipt"]
-    )
-
-
 def verify(
     file: ReceiptFile,
     policy: Policy,
     reference_values: Mapping[bytes, str],
     *,
     now: datetime | None = None,
+    keys: SevKeys | None = None,
 ) -> VerifiedReceipt:
-    """Steps 2 to 4. Raises Rejected where the evidence is refused, ReceiptInvalid where the rest is.
+    """Steps 2 to 4. Raises Rejected where the evidence is refused, ReceiptInvalid where the rest is, and
+    TenantOnly where nothing is wrong but that ``keys``, the tenant's stored session, are needed and not here.
 
     The launch digests in ``reference_values`` must be of keeps with the memory of this run's. ``now`` is the
     present, the clock's where it is None: a run that has not been yet is refused.
@@ -183,6 +121,8 @@ def verify(
         raise ReceiptInvalid(
             f"receipt.{error.check}", error.message, found=error.found, required=error.required
         ) from error
+    # 4, but for the measurement
+    _require_one_session(file, launch, receipt)
     # 2
     started = _moment(launch.started_ns)
     if started > (now if now is not None else datetime.now(UTC)) + MAX_CLOCK_DIFFERENCE:
@@ -193,9 +133,11 @@ def verify(
             required="a time that has been",
             meaning="a clock is wrong, or a time was claimed at which other evidence is fresh",
         )
-    result = _appraise(file, policy, reference_values, started)
+    if file.tenant_only and keys is None:
+        raise _tenant_only()
+    result = _appraise(file, policy, reference_values, started, keys=keys)
     # 4
-    _require_consistent(file, launch, receipt, result)
+    _require_equal("measurement", launch.measurement, b"" if file.tenant_only else result.launch_digest)
     return VerifiedReceipt(receipt, result, session_id)
 
 
@@ -204,14 +146,20 @@ def require_accepted_now(
     policy: Policy,
     reference_values: Mapping[bytes, str],
     *,
-    crl: bytes,
+    crl: bytes | None,
     at: datetime,
     crl_not_older_than: Mapping[str, datetime],
+    keys: SevKeys | None = None,
 ) -> None:
-    """Step 6: with today's policy and revocation list (DER). Raises RevokedSince."""
-    today = replace(file, evidence=replace(file.evidence, crl=crl))
+    """Step 6: with today's policy and revocation list (DER, None for SEV and SEV-ES, which have none).
+
+    Raises RevokedSince.
+    """
+    today = file
+    if isinstance(file.evidence, evidence.SnpEvidence):
+        today = replace(file, evidence=replace(file.evidence, crl=crl))
     try:
-        _appraise(today, policy, reference_values, at, crl_not_older_than)
+        _appraise(today, policy, reference_values, at, crl_not_older_than, keys)
     except Rejected as refused:
         if not any(_is_a_change_of_mind(check) for check in refused.checks):
             raise InputError(
@@ -287,7 +235,7 @@ def decode_disclosures(data: bytes, session_id: bytes) -> dict[Field, bytes]:
         salts = {Field(name): bytes.fromhex(value) for name, value in members["salts"].items()}
         session = bytes.fromhex(members["session"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _malformed("a file of salts of another form") from error
+        raise malformed("a file of salts of another form") from error
     if session != session_id:
         raise ReceiptInvalid(
             "receipt.salts",
@@ -304,6 +252,7 @@ def _appraise(
     reference_values: Mapping[bytes, str],
     at: datetime,
     crl_not_older_than: Mapping[str, datetime] = evidence.NO_LISTS_SEEN,
+    keys: SevKeys | None = None,
 ) -> AttestationResult:
     return evidence.verify(
         file.evidence,
@@ -311,78 +260,44 @@ def _appraise(
         at=at,
         binding=file.binding.report_data,
         reference_values=reference_values,
-        host_data=file.binding.tenant_key_digest,
+        host_data=evidence.UNBOUND if file.tenant_only else file.binding.tenant_key_digest,
         crl_not_older_than=crl_not_older_than,
+        sev_keys=keys,
     )
 
 
-def _require_consistent(
-    file: ReceiptFile, launch: LaunchStatement, receipt: Receipt, result: AttestationResult
-) -> None:
-    for what, found, required in (
-        ("launch statement", receipt.launch, launch),
-        ("measurement", launch.measurement, result.launch_digest),
-        ("kind of TEE", launch.tee, result.tee),
-        ("kind of TEE", launch.tee, file.binding.tee),
-        ("tenant key", launch.tenant_key_digest, file.binding.tenant_key_digest),
-    ):
-        if found != required:
-            raise ReceiptInvalid(
-                "receipt.consistency",
-                "the receipt and its evidence are about different keeps",
-                found=f"another {what}",
-                required="one session's evidence, launch statement and receipt",
-            )
+def _require_one_session(file: ReceiptFile, launch: LaunchStatement, receipt: Receipt) -> None:
+    _require_equal("launch statement", receipt.launch, launch)
+    _require_equal("kind of TEE", launch.tee, file.binding.tee)
+    _require_equal("kind of TEE", launch.tee, file.tee)
+    _require_equal("tenant key", launch.tenant_key_digest, file.binding.tenant_key_digest)
+    _require_equal("mark of who can verify it and what it does not protect", file.marks, marks_of(file.tee))
+
+
+def _require_equal(what: str, found: object, required: object) -> None:
+    if found != required:
+        raise ReceiptInvalid(
+            "receipt.consistency",
+            "the receipt and its evidence are about different keeps",
+            found=f"another {what}",
+            required="one session's evidence, launch statement and receipt",
+        )
 
 
 def _moment(nanoseconds: int) -> datetime:
     try:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds // 1000)
     except OverflowError:
-        raise _malformed("a time that no calendar has") from None
+        raise malformed("a time that no calendar has") from None
 
 
-def _to_json(values: Mapping[str, bytes]) -> bytes:
-    members: dict[str, object] = {"__cmwc_t": COLLECTION_TYPE}
-    for label, media_type in _MEMBERS.items():
-        text = base64.urlsafe_b64encode(values[label]).rstrip(b"=").decode("ascii")
-        members[label] = [media_type, text, _EVIDENCE_INDICATOR]
-    return json.dumps(members, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def _from_json(data: bytes) -> dict[str, bytes]:
-    if len(data) > MAX_RECEIPT_SIZE:
-        raise _malformed(f"more than {MAX_RECEIPT_SIZE} bytes")
-    try:
-        members: Any = json.loads(data)
-        values = {label: _value(members[label][1]) for label in _MEMBERS}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise _malformed("a file that is no receipt") from error
-    if _to_json(values) != data:
-        raise _malformed("another encoding, or members that a receipt does not have")
-    return values
-
-
-def _value(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
-def _length_prefixed_items(data: bytes) -> list[bytes]:
-    items, offset = [], 0
-    while offset < len(data):
-        size = int.from_bytes(data[offset : offset + 4], "little")
-        offset += 4
-        if size > len(data) - offset:
-            raise _malformed("a binding cut short")
-        items.append(data[offset : offset + size])
-        offset += size
-    return items
-
-
-def _malformed(found: str) -> ReceiptInvalid:
-    return ReceiptInvalid(
-        "receipt.form",
-        "this is not a receipt of wasmkeep's",
-        found=found,
-        required="a receipt file, unaltered",
+def _tenant_only() -> TenantOnly:
+    return TenantOnly(
+        "receipt.tenant-only",
+        "this receipt cannot be shown to others",
+        found="evidence that is an HMAC under a key of the tenant's, and no stored session",
+        required="the session that the tenant stored beside the receipt",
+        meaning="whoever made the keys of a SEV or SEV-ES launch could have made its evidence too: it "
+        "convinces the tenant who made them, and nobody else",
+        remedy="the tenant verifies it with --session FILE; a receipt of SEV-SNP convinces anybody",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wasmkeep.evidence.policy import Policy
 
-__all__ = ["DeliveredDirectory", "DeploymentRequest"]
+__all__ = ["DeliveredDirectory", "DeploymentRequest", "OtherHost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,15 @@ class DeliveredDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherHost:
+    """A host to go to where those before it have no place for a keep; as in ``DeploymentRequest``."""
+
+    host: str
+    token: str = field(default="", repr=False)
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentRequest:
     """A program, what it is given, where it runs, and what the tenant requires of that place.
 
@@ -31,6 +40,7 @@ class DeploymentRequest:
     configuration's and win over it. ``timeout`` is seconds for the whole deployment, None for no limit; each
     wait for the host before the program starts is bounded whatever it says. ``ca_file`` names certificates
     (PEM) to accept for the host's TLS instead of the system's; TLS protects the token, never the keep.
+    ``other_hosts`` are tried in order where ``host`` has no place for a keep: before evidence, never after.
     """
 
     program: Path
@@ -44,3 +54,4 @@ class DeploymentRequest:
     memory: int | None = None
     timeout: float | None = None
     ca_file: Path | None = None
+    other_hosts: tuple[OtherHost, ...] = ()
