@@ -15,6 +15,7 @@ import pytest
 from wasmkeep.evidence import Policy, SnpEvidence
 from wasmkeep.evidence.pem import decode_certificates
 from wasmkeep.evidence.policy import RevocationPolicy, SnpPolicy
+from wasmkeep.evidence.sev.chain import PlatformCertificates
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.evidence.snp.report import REPORT_SIZE
 from wasmkeep.evidence.snp.tcb import Tcb
@@ -81,6 +82,38 @@ def authorities(product: str) -> tuple[bytes, bytes, bytes]:
     """(ASK, ARK, ASVK) of a product, DER."""
     ask, ark, asvk = certificates(FOLDER / f"snp/ca-roots/{product.lower()}-ask-ark-asvk.pem")
     return ask, ark, asvk
+
+
+SEV_CHAINS = ("naples", "milan")
+SEV_PARTS = ("ark", "ask", "cek", "pek", "oca", "pdh")
+
+
+@cache
+def sev_chain(name: str) -> PlatformCertificates:
+    """A real SEV platform's certificates."""
+    folder = FOLDER / f"sev/{name}-chain"
+    return PlatformCertificates(*((folder / f"{part}.cert").read_bytes() for part in SEV_PARTS))
+
+
+@cache
+def sev_expected() -> dict[str, dict[str, Any]]:  # Any: JSON
+    """What is expected of each SEV row of the index, by its name; empty where the vectors are absent."""
+    index = FOLDER / "index.json"
+    if not index.exists():
+        return {}
+    return {
+        row["row"].removeprefix("sev/"): row["expected"]
+        for row in json.loads(index.read_text())
+        if row["technology"] == "sev"
+    }
+
+
+def sev_vectors(name: str) -> dict[str, dict[str, Any]]:  # Any: JSON
+    """The entries of one file of SEV vectors, by id; empty where they are absent."""
+    path = FOLDER / f"sev/{name}/vectors.json"
+    if not path.exists():
+        return {}
+    return {entry["id"]: entry for entry in json.loads(path.read_text())["vectors"]}
 
 
 @cache

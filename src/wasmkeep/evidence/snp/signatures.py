@@ -29,6 +29,8 @@ SIGNATURE_SIZE = 512
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 """The order n of P-384 (FIPS 186-4, D.1.2.4): r and s lie in 1 to n − 1."""
 
+_PRIME = 2**384 - 2**128 - 2**96 + 2**32 - 1
+"""The field of P-384: libraries take coordinates above it too, which would be second encodings of a point."""
 _COMPONENT = 72
 COMPONENTS_SIZE = 2 * _COMPONENT
 """Bytes of r and s; the rest of a signature is padding."""
@@ -53,6 +55,8 @@ def decode_key(data: bytes) -> ec.EllipticCurvePublicKey:
     x, y = (int.from_bytes(data[at : at + _COMPONENT], "little") for at in (4, 4 + _COMPONENT))
     if any(data[4 + 2 * _COMPONENT :]):
         raise ValueError("the padding of a key is not zero")
+    if max(x, y) >= _PRIME:
+        raise ValueError("a coordinate is not reduced")
     return ec.EllipticCurvePublicNumbers(x, y, ec.SECP384R1()).public_key()
 
 
