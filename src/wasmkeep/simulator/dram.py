@@ -23,7 +23,7 @@ class Dram:
         self._pages: dict[int, bytearray] = {}
 
     def holds(self, address: int, size: int) -> bool:
-        return 0 <= address and 0 <= size and address + size <= self.size
+        return address >= 0 and size >= 0 and address + size <= self.size
 
     def read(self, address: int, size: int) -> bytes:
         """A copy."""

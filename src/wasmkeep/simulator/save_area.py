@@ -1,5 +1,5 @@
-"""A vCPU's registers as a VMSA lays them out (architecture manual volume 2, table B-4, SEV-ES state save area;
-SEV.md B.5): what a core loads at VMRUN and saves at an exit. All integers are little-endian.
+"""A vCPU's registers as a VMSA lays them out (architecture manual volume 2, SEV-ES state save area; SEV.md
+B.5): what a core loads at VMRUN and saves at an exit. All integers are little-endian.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ OTHER = {"g_pat": 0x268, "sev_features": 0x3B0}
 _QUADWORDS = GENERAL | CONTROL | DEBUG | SYSTEM_CALL | OTHER
 _NARROW = {"vmpl": (0x0CA, 1), "cpl": (0x0CB, 1), "mxcsr": (0x408, 4)}
 _NARROW |= {"ftw": (0x40C, 2), "fsw": (0x40E, 2), "fcw": (0x410, 2)}
-_FIELDS = {name: (offset, 8) for name, offset in _QUADWORDS.items()} | _NARROW
-_XMM, _XMM_SIZE, XMM_COUNT = 0x470, 16, 16
-_X87, X87_SIZE = 0x420, 80
+_FIELDS = {name: (at, 8) for name, at in _QUADWORDS.items()} | _NARROW
+XMM_OFFSET, _XMM_SIZE, XMM_COUNT = 0x470, 16, 16
+X87_OFFSET = 0x420  # eight times ten bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class SaveArea:
         self._page = bytearray(page)
 
     def __getitem__(self, name: str) -> int:
-        offset, size = _FIELDS[name]
-        return int.from_bytes(self._page[offset : offset + size], "little")
+        at, size = _FIELDS[name]
+        return int.from_bytes(self._page[at : at + size], "little")
 
     def __setitem__(self, name: str, value: int) -> None:
-        offset, size = _FIELDS[name]
-        self._page[offset : offset + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+        at, size = _FIELDS[name]
+        self._page[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
 
     def segment(self, name: str) -> Segment:
         return Segment(*_SEGMENT.unpack_from(self._page, SEGMENTS[name]))
@@ -71,14 +71,9 @@ class SaveArea:
         at = _xmm(number)
         self._page[at : at + _XMM_SIZE] = value
 
-    def x87(self) -> bytes:
-        """The eight x87 registers, 80 bytes."""
-        return bytes(self._page[_X87 : _X87 + X87_SIZE])
-
-    def set_x87(self, value: bytes) -> None:
-        if len(value) != X87_SIZE:
-            raise ValueError("the x87 registers have 80 bytes")
-        self._page[_X87 : _X87 + X87_SIZE] = value
+    def put(self, at: int, data: bytes | bytearray) -> None:
+        """Bytes in place."""
+        self._page[at : at + len(data)] = data
 
     def copy(self) -> SaveArea:
         return SaveArea(bytes(self._page))
@@ -88,7 +83,12 @@ class SaveArea:
         return bytes(self._page)
 
 
+def offset(name: str) -> int:
+    """Where a field lies."""
+    return _FIELDS[name][0]
+
+
 def _xmm(number: int) -> int:
     if not 0 <= number < XMM_COUNT:
         raise ValueError("XMM 0 to 15")
-    return _XMM + _XMM_SIZE * number
+    return XMM_OFFSET + _XMM_SIZE * number
