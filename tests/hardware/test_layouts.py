@@ -58,6 +58,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "kvm_cpuid_entry2": kvm_structures.CpuidEntry2,
     "kvm_cpuid2": kvm_structures.Cpuid2,
     "kvm_fpu": kvm_structures.Fpu,
+    "kvm_xsave": kvm_structures.Xsave,
 }
 # Kept as whole integers here, bit fields there: C has no offset of a bit field.
 BIT_FIELDS = {
@@ -67,6 +68,8 @@ BIT_FIELDS = {
 }
 RUN_FIELDS = {"exit_reason": "exit_reason", "direction": "io.direction", "size": "io.size", "port": "io.port"}
 RUN_FIELDS |= {"count": "io.count", "data_offset": "io.data_offset", "cr8": "cr8", "apic_base": "apic_base"}
+RUN_FIELDS |= {"phys_addr": "mmio.phys_addr", "mmio_data": "mmio.data", "len": "mmio.len"}
+RUN_FIELDS |= {"is_write": "mmio.is_write"}
 
 CONSTANTS = {
     "SEV_ISSUE_CMD": psp_sev.SEV_ISSUE_CMD,
@@ -96,6 +99,10 @@ CONSTANTS = {
     "KVM_SET_SREGS": kvm_structures.SET_SREGS,
     "KVM_SET_MSRS": kvm_structures.SET_MSRS,
     "KVM_SET_FPU": kvm_structures.SET_FPU,
+    "KVM_GET_FPU": kvm_structures.GET_FPU,
+    "KVM_GET_XSAVE": kvm_structures.GET_XSAVE,
+    "KVM_SET_XSAVE": kvm_structures.SET_XSAVE,
+    "KVM_CAP_VM_TYPES": kvm_structures.CAP_VM_TYPES,
     "KVM_SET_CPUID2": kvm_structures.SET_CPUID2,
     "KVM_GET_TSC_KHZ": kvm_structures.GET_TSC_KHZ,
     "KVM_SET_XCRS": kvm_structures.SET_XCRS,
@@ -180,7 +187,9 @@ def test_run_state_is_the_beginning_of_kvm_run(kernel: dict[str, int]) -> None:
     assert kernel["kvm_run.exit_reason"] == kvm_structures.RUN_EXIT_REASON
     assert kernel["kvm_run.io.direction"] == kvm_structures.RUN_EXIT_DATA
     assert kernel["kvm_run.immediate_exit"] == kvm_structures.RUN_IMMEDIATE_EXIT
-    assert ctypes.sizeof(machine_calls.RunState) == 64
+    assert kernel["kvm_run.mmio.data"] == kvm_structures.RUN_MMIO_DATA
+    assert machine_calls.RunState.rip.offset == 56  # type: ignore[attr-defined] # ours, from here on
+    assert ctypes.sizeof(machine_calls.RunState) == machine_calls.RUN_STATE_SIZE == 72
 
 
 def test_pointers_stand_where_the_structures_have_them() -> None:

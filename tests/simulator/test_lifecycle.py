@@ -180,7 +180,7 @@ BAD_OPTIONS = {
     "a TCB of too many bytes": (["--current-tcb", "1" * 17], 64),
     "no slots": (["--slots", "0"], 64),
     "more slots than the chip has": (["--slots", "510"], 64),
-    "an unknown product": (["--product", "naples"], 2),
+    "an unknown product": (["--product", "bulldozer"], 2),
     "an unknown flag": (["--debug"], 2),
     "a socket path that is too long": (["--socket", "/tmp/" + "x" * 200], 74),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,13 @@ from wasmkeep.hardware.frames import decode_reply, decode_request, encode_call, 
 from wasmkeep.hardware.kvm_sev import PAGE
 from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
 from wasmkeep.simulator.board import Board, HostConnection
-from wasmkeep.simulator.cpu import CpuKind, GuestCpu
-from wasmkeep.simulator.sev_device import sev_ioctl
+from wasmkeep.simulator.cpu import CpuKind, GuestCpu, GuestPlan
+from wasmkeep.simulator.dram import Dram
+from wasmkeep.simulator.guest_factory import GuestFactory
+from wasmkeep.simulator.page_allocator import PageAllocator
+from wasmkeep.simulator.products import PRODUCTS
+from wasmkeep.simulator.sev_device import SevDevice
+from wasmkeep.simulator.sev_kernel import SevKernel
 from wasmkeep.simulator.user_memory import UserMemory
 
 
@@ -30,7 +36,7 @@ class NoCpu:
 
     name, reason = "kvm", ""
 
-    def create(self, memory: int) -> GuestCpu:
+    def create(self, plan: GuestPlan) -> GuestCpu:
         raise OSError(errno.ENOMEM, "no guests here")
 
     def close(self) -> None:
@@ -53,9 +59,15 @@ class RawMemory(UserMemory):
 Device = Callable[[Bench, Call], Result]
 
 
+def device_of(bench: Bench) -> SevDevice:
+    return SevDevice(bench.processor, SevKernel(bench.processor.sev, bench.processor.slots, snp=True))
+
+
 def by_frames(bench: Bench, call: Call) -> Result:
     cpu: CpuKind = NoCpu()
-    host = HostConnection(Board(bench.processor, cpu, {}))
+    kernel = SevKernel(bench.processor.sev, bench.processor.slots, snp=True)
+    factory = GuestFactory(bench.processor, kernel, cpu, PageAllocator(Dram(1 << 30)))
+    host = HostConnection(Board(device_of(bench), factory, {}))
     request = decode_request(memoryview(b"".join(encode_call(call).buffers)))
     reply, _ = host.perform(request)
     arrived = decode_reply(memoryview(encode_reply(reply)))
@@ -64,7 +76,7 @@ def by_frames(bench: Bench, call: Call) -> Result:
 
 def by_pointers(bench: Bench, call: Call) -> Result:
     def ioctl(_descriptor: int, number: int, argument: int) -> int:
-        value = sev_ioctl(bench.processor, number, argument, RawMemory())
+        value = device_of(bench).ioctl(number, argument, RawMemory())
         if value < 0:
             raise OSError(-value, "as a kernel says it")
         return value
@@ -178,11 +190,12 @@ def issue(command: int, *memory: bytes) -> Call:
     return Call("TEST", File.SEV, psp_sev.SEV_ISSUE_CMD, (argument, *memory), pointers)
 
 
-@pytest.mark.parametrize("command", range(7))
-def test_sevs_own_commands_are_not_supported_yet(device: Device, command: int) -> None:
-    with pytest.raises(FirmwareError) as refused:
-        done(device, Bench(), issue(command, bytes(64)))
-    assert refused.value.status == SevStatus.UNSUPPORTED
+@pytest.mark.parametrize("command", range(9, 13))
+def test_a_processor_without_snp_has_none_of_its_commands(device: Device, command: int) -> None:
+    product = PRODUCTS["rome"]
+    bench = Bench(replace(configuration(), product=product))
+    result = device(bench, issue(command, bytes(64)))
+    assert result.value == -errno.EINVAL
 
 
 def test_no_provider_can_load_a_key(device: Device) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from wasmkeep.image.vmsa import ImageHeader, direct_entry, process_state
+from wasmkeep.image.vmsa import ImageHeader, process_state, snp_entry
 
 PAGE = 4096
 CODE = 0x10_0000
@@ -104,5 +104,5 @@ def process_regions(program: bytes) -> list[Region]:
 
 def vmsa(cpu: str) -> bytes:
     if cpu != "kvm":
-        return process_state()
-    return direct_entry(ImageHeader(CODE, _STACK, _PML4, _GDT, 0, _TSS, 39, 0, _TSS_SIZE - 1))
+        return process_state(1)
+    return snp_entry(ImageHeader(CODE, _STACK, _PML4, _GDT, 0, _TSS, 39, 0, _TSS_SIZE - 1))

@@ -75,9 +75,13 @@ class Kvm:
         count = k.Cpuid2.from_buffer_copy(buffer).nent
         return bytes(buffer[: ctypes.sizeof(k.Cpuid2) + count * ctypes.sizeof(k.CpuidEntry2)])
 
-    def create_vm(self) -> VirtualMachine:
+    def vm_types(self) -> int:
+        """KVM_CAP_VM_TYPES: bit n stands for VM type n. A kernel without it has the default type only."""
+        return int(fcntl.ioctl(self.descriptor, k.CHECK_EXTENSION, k.CAP_VM_TYPES)) or 1
+
+    def create_vm(self, vm_type: int = 0) -> VirtualMachine:
         """A virtual machine without memory or vCPU. Raises OSError."""
-        return VirtualMachine(self, fcntl.ioctl(self.descriptor, k.CREATE_VM, 0))
+        return VirtualMachine(self, fcntl.ioctl(self.descriptor, k.CREATE_VM, vm_type))
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -86,16 +90,16 @@ class Kvm:
 class VirtualMachine:
     def __init__(self, kvm: Kvm, descriptor: int) -> None:
         self._kvm = kvm
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     def add_memory(self, slot: int, guest_address: int, memory: Memory) -> None:
         """Give the guest all of `memory` at `guest_address`. It must outlive the machine."""
         region = k.UserspaceMemoryRegion(slot, 0, guest_address, memory.size, memory.address)
-        fcntl.ioctl(self._descriptor, k.SET_USER_MEMORY_REGION, bytes(region))
+        fcntl.ioctl(self.descriptor, k.SET_USER_MEMORY_REGION, bytes(region))
 
     def create_vcpu(self) -> Vcpu:
         """The one vCPU, with every CPUID feature that KVM offers."""
-        vcpu = Vcpu(fcntl.ioctl(self._descriptor, k.CREATE_VCPU, 0), self._kvm.run_size)
+        vcpu = Vcpu(fcntl.ioctl(self.descriptor, k.CREATE_VCPU, 0), self._kvm.run_size)
         try:
             # Larger than ioctl's 1024-byte limit for read-only buffers: hand over a mutable one.
             fcntl.ioctl(vcpu.descriptor, k.SET_CPUID2, bytearray(self._kvm.cpuid))
@@ -105,7 +109,7 @@ class VirtualMachine:
         return vcpu
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 class Vcpu:
@@ -148,6 +152,18 @@ class Vcpu:
         if fcntl.ioctl(self.descriptor, k.SET_MSRS, buffer) != len(values):
             raise OSError(errno.EINVAL, "KVM refused a model-specific register")
 
+    def get_xsave(self) -> bytes:
+        """x87 and vector registers, `XSAVE_SIZE` bytes."""
+        buffer = bytearray(k.XSAVE_SIZE)
+        fcntl.ioctl(self.descriptor, k.GET_XSAVE, buffer)
+        return bytes(buffer)
+
+    def set_xsave(self, area: bytes) -> None:
+        """Raises ValueError for another size."""
+        if len(area) != k.XSAVE_SIZE:
+            raise ValueError("an XSAVE area is one page")
+        fcntl.ioctl(self.descriptor, k.SET_XSAVE, bytearray(area))
+
     def tsc_khz(self) -> int:
         return int(fcntl.ioctl(self.descriptor, k.GET_TSC_KHZ, 0))
 
@@ -173,6 +189,14 @@ class Vcpu:
     def exit_data(self, size: int = 32) -> bytes:
         """The exit's own part of ``kvm_run``, from offset 32."""
         return self._run[k.RUN_EXIT_DATA : k.RUN_EXIT_DATA + size]
+
+    def run_page(self, offset: int, size: int) -> bytes:
+        """A part of ``kvm_run`` and what follows it: where a port exit's `data_offset` leads."""
+        return self._run[offset : offset + size]
+
+    def fill_run_page(self, offset: int, data: bytes) -> None:
+        """Answer an input before the next run."""
+        self._run[offset : offset + len(data)] = data
 
     def interrupt(self) -> None:
         """Make the run under way return, or the next one when none is."""

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from wasmkeep.hardware.calls import Call, File, IoctlRefused, Pointer, Result
 from wasmkeep.hardware.ioctl import ior, iowr
-from wasmkeep.hardware.sev_status import FirmwareError
+from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 
@@ -243,13 +243,22 @@ def command(
     )
 
 
+_INITIALISING = frozenset((SevCmdId.INIT.name, SevCmdId.ES_INIT.name, SevCmdId.INIT2.name))
+
+
 def check(call: Call, result: Result) -> tuple[bytes, ...]:
-    """The segments after a successful call on a VM. Raises `FirmwareError` or `IoctlRefused`."""
+    """The segments after a successful call on a VM. Raises `FirmwareError` or `IoctlRefused`.
+
+    KVM hands ASIDs out itself, when a VM is initialised, and says EBUSY where none is left: to whoever asked
+    that is RESOURCE_LIMIT, which the firmware says of its own table.
+    """
     if result.value < 0:
         if call.number != KVM_MEMORY_ENCRYPT_OP:
             raise IoctlRefused(call.name, -result.value)
         status = KvmSevCmd.from_buffer_copy(result.memory[0]).error
         if result.value == -errno.EIO and status:
             raise FirmwareError(call.name, status)
+        if result.value == -errno.EBUSY and call.name in _INITIALISING:
+            raise FirmwareError(call.name, SevStatus.RESOURCE_LIMIT)
         raise IoctlRefused(call.name, -result.value)
     return result.memory

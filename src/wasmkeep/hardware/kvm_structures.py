@@ -24,7 +24,9 @@ class UserspaceMemoryRegion(ctypes.LittleEndianStructure):
 
 
 class Regs(ctypes.LittleEndianStructure):
+    rax: int
     rip: int
+    rflags: int
     _fields_ = tuple(
         (name, u64)
         for name in (
@@ -35,6 +37,18 @@ class Regs(ctypes.LittleEndianStructure):
 
 class Segment(ctypes.LittleEndianStructure):
     """`base` u64, `limit` u32 in bytes, then the descriptor's bits a byte each."""
+
+    base: int
+    limit: int
+    selector: int
+    type: int
+    present: int
+    dpl: int
+    db: int
+    s: int
+    l: int  # noqa: E741 - the header's name
+    g: int
+    avl: int
 
     _fields_ = (
         ("base", u64),
@@ -60,6 +74,7 @@ class Dtable(ctypes.LittleEndianStructure):
 
 
 class Sregs(ctypes.LittleEndianStructure):
+    cs: Segment
     gdt: Dtable
     idt: Dtable
     cr0: int
@@ -134,6 +149,16 @@ class Fpu(ctypes.LittleEndianStructure):
     )
 
 
+class Xsave(ctypes.LittleEndianStructure):
+    """``struct kvm_xsave``: the XSAVE area in its standard form."""
+
+    _fields_ = (("region", u32 * 1024),)
+
+
+XSAVE_SIZE = ctypes.sizeof(Xsave)
+XSAVE_XMM, XSAVE_YMM_HIGH = 160, 576  # offsets; 16 registers of 16 bytes each
+CAP_VM_TYPES = 235
+
 GET_API_VERSION = io(_KVMIO, 0x00)
 CREATE_VM = io(_KVMIO, 0x01)
 CHECK_EXTENSION = io(_KVMIO, 0x03)
@@ -147,12 +172,16 @@ SET_REGS = iow(_KVMIO, 0x82, Regs)
 GET_SREGS = ior(_KVMIO, 0x83, Sregs)
 SET_SREGS = iow(_KVMIO, 0x84, Sregs)
 SET_MSRS = iow(_KVMIO, 0x89, MsrsHeader)
+GET_FPU = ior(_KVMIO, 0x8C, Fpu)
 SET_FPU = iow(_KVMIO, 0x8D, Fpu)
 SET_CPUID2 = iow(_KVMIO, 0x90, Cpuid2)
 GET_TSC_KHZ = io(_KVMIO, 0xA3)
+GET_XSAVE = ior(_KVMIO, 0xA4, Xsave)
+SET_XSAVE = iow(_KVMIO, 0xA5, Xsave)
 SET_XCRS = iow(_KVMIO, 0xA7, Xcrs)
 
 # Offsets in struct kvm_run, the page that a vCPU shares with its user.
 RUN_IMMEDIATE_EXIT = 1
 RUN_EXIT_REASON = 8
 RUN_EXIT_DATA = 32
+RUN_MMIO_DATA = 40

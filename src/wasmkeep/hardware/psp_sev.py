@@ -125,10 +125,16 @@ class SevUserDataStatus(_Packed):
 
 
 class SevUserDataPekCsr(_Packed):
+    address: int
+    length: int
     _fields_ = (("address", u64), ("length", u32))
 
 
 class SevUserDataPdhCertExport(_Packed):
+    pdh_cert_address: int
+    pdh_cert_len: int
+    cert_chain_address: int
+    cert_chain_len: int
     _fields_ = (
         ("pdh_cert_address", u64),
         ("pdh_cert_len", u32),
@@ -138,6 +144,10 @@ class SevUserDataPdhCertExport(_Packed):
 
 
 class SevUserDataPekCertImport(_Packed):
+    pek_cert_address: int
+    pek_cert_len: int
+    oca_cert_address: int
+    oca_cert_len: int
     _fields_ = (
         ("pek_cert_address", u64),
         ("pek_cert_len", u32),

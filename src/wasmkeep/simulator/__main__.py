@@ -23,16 +23,22 @@ from wasmkeep.errors import PlatformUnavailable, WasmkeepError
 from wasmkeep.hardware.kvm import prepare_signals
 from wasmkeep.hardware.process import forbid_core_dumps, keep_freed_memory
 from wasmkeep.simulator.board import Board
-from wasmkeep.simulator.cpu import CpuKind
+from wasmkeep.simulator.cpu import CpuKind, GuestPlan
+from wasmkeep.simulator.dram import Dram
+from wasmkeep.simulator.guest_factory import GuestFactory
 from wasmkeep.simulator.kvm_cpu import KvmCpuKind
 from wasmkeep.simulator.nursery import Nursery
 from wasmkeep.simulator.options import Options, parse
+from wasmkeep.simulator.page_allocator import PageAllocator
 from wasmkeep.simulator.process_cpu import ProcessCpuKind
 from wasmkeep.simulator.roots import Endorser, Identity, load_or_create
 from wasmkeep.simulator.secure_processor import Configuration, SecureProcessor
 from wasmkeep.simulator.server import Server
+from wasmkeep.simulator.sev_device import SevDevice
+from wasmkeep.simulator.sev_kernel import SevKernel
 
 _PROBE_MEMORY = 4 << 20
+_PHYSICAL_MEMORY = 1 << 44  # bytes; none of it is there until it is written
 _KEPT_MEMORY = 16 << 20  # bytes
 
 
@@ -69,7 +75,9 @@ def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
         endorser.publish(revoke_ask=options.revoke_ask)
         processor = SecureProcessor(identity.chip, _trusting(options, identity), endorser.publish_vcek)
         description = _describe(options, identity, cpu)
-        board = Board(processor, cpu, description)
+        kernel = SevKernel(processor.sev, processor.slots, snp=options.configuration.product.has_snp)
+        factory = GuestFactory(processor, kernel, cpu, PageAllocator(Dram(_PHYSICAL_MEMORY)))
+        board = Board(SevDevice(processor, kernel), factory, description)
         ready = {"ready": True, "socket": os.fspath(options.socket), "pid": os.getpid()}
         sys.stdout.write(
             json.dumps({**ready, "root": f"sha256:{identity.root_sha256}", **description}) + "\n"
@@ -108,10 +116,18 @@ def _describe(options: Options, identity: Identity, cpu: CpuKind) -> dict[str, A
         "sev_slots": facts.slots - min_sev_asid + 1,
         "chip_id": identity.chip.chip_id.hex(),
         "kds": os.fspath(identity.kds.absolute()),
+        "tees": _tees(facts, min_sev_asid),
         "firmware": f"{firmware.major}.{firmware.minor}.{firmware.build}",
         "report_version": firmware.report_version,
         "sev_firmware": f"{sev.major}.{sev.minor}.{sev.build}",
     }
+
+
+def _tees(facts: Configuration, min_sev_asid: int) -> list[str]:
+    """The kinds of guests that there are key slots for."""
+    tees = ["snp"] if facts.product.has_snp else []
+    tees += ["sev-es"] if min_sev_asid > 1 else []
+    return tees + (["sev"] if min_sev_asid <= facts.slots else [])
 
 
 def _choose_cpu(wanted: str) -> CpuKind:
@@ -132,7 +148,7 @@ def _kvm_cpu() -> KvmCpuKind:
     prepare_signals()
     kind = KvmCpuKind()
     try:
-        kind.create(_PROBE_MEMORY).destroy()
+        kind.create(GuestPlan(_PROBE_MEMORY, window=True, sev_features=0)).destroy()
     except OSError as error:
         kind.close()
         raise PlatformUnavailable(

@@ -12,53 +12,49 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from wasmkeep.hardware import kvm_structures
 from wasmkeep.hardware.calls import File
 from wasmkeep.hardware.frames import Reply, Request
-from wasmkeep.hardware.kvm_sev import PAGE
 from wasmkeep.hardware.machine_calls import (
-    EXIT_PORT,
-    KVM_RUN,
     MAX_READ,
+    RUN_STATE_SIZE,
     VMSA_SIZE,
-    WINDOW_GPA,
-    WINDOW_SIZE,
-    ExitReason,
+    CreateGuest,
     GuestRequestBuffer,
+    HostAccess,
     MachineOperation,
     RunState,
+    View,
 )
 from wasmkeep.hardware.psp_sev import FirmwareCommand
 from wasmkeep.hardware.sev_status import SevStatus
-from wasmkeep.simulator.cpu import CpuKind, GuestCpu, ended
-from wasmkeep.simulator.guest import POLICY_DEBUG
-from wasmkeep.simulator.secure_processor import SecureProcessor
-from wasmkeep.simulator.sev_device import sev_ioctl
-from wasmkeep.simulator.sev_vm import SnpVirtualMachine
+from wasmkeep.simulator.cpu import GuestCpu
+from wasmkeep.simulator.guest_factory import GuestFactory
+from wasmkeep.simulator.sev_device import SevDevice
+from wasmkeep.simulator.status import Refused
 from wasmkeep.simulator.user_memory import UserMemory
+from wasmkeep.simulator.virtual_machine import VirtualMachine, invalid
 
-MIN_MEMORY = 4 << 20
-MAX_MEMORY = 64 << 30
-_MEMORY_STEP = 2 << 20
 _GUEST_REQUEST = MachineOperation.FIRMWARE + FirmwareCommand.SNP_GUEST_REQUEST
-_READ_ARGUMENT = struct.Struct("<QQQ")  # gpa, address, size
+_VIEWS = frozenset(View)
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
     """What all connections share."""
 
-    processor: SecureProcessor
-    cpu: CpuKind
+    device: SevDevice
+    factory: GuestFactory
     description: dict[str, Any]  # of JSON
 
 
 class HostConnection:
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._machine: SnpVirtualMachine | None = None
+        self._machine: VirtualMachine | None = None
 
     @property
-    def machine(self) -> SnpVirtualMachine:
+    def machine(self) -> VirtualMachine:
         if self._machine is None:
             raise OSError(errno.EBADF, "this connection has no guest")
         return self._machine
@@ -69,7 +65,7 @@ class HostConnection:
         return None if self._machine is None else self._machine.cpu
 
     def is_run(self, request: Request) -> bool:
-        return request.file is File.VCPU and request.number == KVM_RUN
+        return request.file is File.VCPU and request.number == kvm_structures.RUN
 
     def perform(self, request: Request) -> tuple[Reply, int | None]:
         """The reply, and a descriptor to pass with it, which stays the machine's."""
@@ -78,9 +74,11 @@ class HostConnection:
         descriptor = None
         try:
             if request.file is File.SEV:
-                value = sev_ioctl(self._board.processor, request.number, argument, memory)
+                value = self._board.device.ioctl(request.number, argument, memory)
             elif request.file is File.VM:
-                value = self.machine.encrypt_op(request.number, argument, memory)
+                value = self.machine.ioctl(request.number, argument, memory)
+            elif request.file is File.VCPU:
+                value = self.machine.vcpu_ioctl(request.number, argument, memory)
             elif request.file is File.MACHINE:
                 value, descriptor = self._operate(request.number, argument, memory)
             else:
@@ -93,13 +91,12 @@ class HostConnection:
         if number == MachineOperation.DESCRIBE:
             memory.write(argument, json.dumps(self._board.description).encode())
         elif number == MachineOperation.CREATE_GUEST:
-            return 0, self._create_guest(argument)
+            return 0, self._create_guest(memory.structure(CreateGuest, argument))
         elif number == MachineOperation.SET_VMSA:
             (address,) = struct.unpack("<Q", memory.read(argument, 8))
             self.machine.set_vmsa(memory.read(address, VMSA_SIZE))
-        elif number == MachineOperation.HOST_READ:
-            gpa, address, size = _READ_ARGUMENT.unpack(memory.read(argument, _READ_ARGUMENT.size))
-            memory.write(address, self._host_read(gpa, size))
+        elif number in (MachineOperation.HOST_READ, MachineOperation.HOST_WRITE):
+            self._access(number, memory.structure(HostAccess, argument), memory)
         elif number == MachineOperation.PASS_GUEST_REQUESTS:
             self.machine.pass_guest_requests(argument)
         elif number == _GUEST_REQUEST:
@@ -110,12 +107,10 @@ class HostConnection:
             raise OSError(errno.ENOTTY, "not an operation of this machine")
         return 0, None
 
-    def _create_guest(self, size: int) -> int:
+    def _create_guest(self, wanted: CreateGuest) -> int | None:
         if self._machine is not None:
             raise OSError(errno.EBUSY, "a connection has one guest")
-        if size % _MEMORY_STEP or not MIN_MEMORY <= size <= MAX_MEMORY:
-            raise OSError(errno.EINVAL, "guest memory is a multiple of 2 MiB, 4 MiB to 64 GiB")
-        self._machine = SnpVirtualMachine(self._board.processor, self._board.cpu.create(size))
+        self._machine = self._board.factory.create(wanted)
         return self._machine.cpu.window
 
     def _guest_request(self, buffer: GuestRequestBuffer) -> int:
@@ -123,18 +118,21 @@ class HostConnection:
             return SevStatus.INVALID_GUEST
         return self.machine.guest_request(buffer.req_paddr, buffer.res_paddr)
 
-    def _host_read(self, gpa: int, size: int) -> bytes:
-        """What anybody but the guest reads from DRAM: ciphertext, and the window as it is."""
+    def _access(self, number: int, access: HostAccess, memory: UserMemory) -> None:
+        """What anybody but the guest reads from its memory, or writes there."""
         machine = self.machine
-        if not 0 < size <= MAX_READ or gpa + size > machine.cpu.size:
-            raise OSError(errno.EINVAL, "outside the guest's memory")
-        first = gpa - gpa % PAGE
-        pages = []
-        for address in range(first, gpa + size, PAGE):
-            page = machine.cpu.read(address, PAGE)
-            shared = WINDOW_GPA <= address < WINDOW_GPA + WINDOW_SIZE
-            pages.append(page if shared else machine.guest.memory_key.encrypt_page(address, page))
-        return b"".join(pages)[gpa - first :][:size]
+        if not 0 < access.size <= MAX_READ or access.gpa + access.size > machine.cpu.size:
+            raise invalid("outside the guest's memory")
+        if access.view not in _VIEWS or access.zero:
+            raise invalid("nobody looks at memory like that")
+        view = View(access.view)
+        try:
+            if number == MachineOperation.HOST_READ:
+                memory.write(access.address, machine.look(access.gpa, access.size, view))
+            else:
+                machine.store(access.gpa, memory.read(access.address, access.size), view)
+        except Refused as refusal:
+            raise invalid("outside the guest's memory") from refusal
 
     def run(self, request: Request) -> Reply:
         """KVM_RUN: blocks until the guest exits. Raises `Interrupted`."""
@@ -143,7 +141,11 @@ class HostConnection:
             machine = self.machine
             if not machine.running:
                 raise OSError(errno.EPERM, "the guest is not launched")
-            memory.write(request.segments[0].address if request.segments else 0, bytes(_seen(machine)))
+            if not request.segments:
+                raise OSError(errno.EFAULT, "no room for the exit")
+            address, held = request.segments[0]
+            _answer(machine.cpu, held)
+            memory.write(address, _with_data(machine.run(), machine.cpu, len(held) - RUN_STATE_SIZE))
         except OSError as error:
             return Reply(-(error.errno or errno.EIO))
         return Reply(0, memory.written())
@@ -155,10 +157,17 @@ class HostConnection:
             self._machine = None
 
 
-def _seen(machine: SnpVirtualMachine) -> RunState:
-    """An exit as a host sees it: registers only of a guest that its owner allowed to be debugged."""
-    state = machine.run()
-    asked = state.exit_reason == ExitReason.IO and state.port == EXIT_PORT
-    if asked or machine.guest.policy & POLICY_DEBUG:
-        return state
-    return ended(state.exit_reason)
+def _answer(cpu: GuestCpu, held: bytes | memoryview) -> None:
+    """What the host filled in for a guest that came out to read something."""
+    if len(held) > RUN_STATE_SIZE:
+        state = RunState.from_buffer_copy(held)
+        cpu.answer(bytes(state.mmio_data), bytes(held[RUN_STATE_SIZE:]))
+
+
+def _with_data(state: RunState, cpu: GuestCpu, room: int) -> bytes:
+    """The exit, with a port's values behind it where the host left room."""
+    data = cpu.exit_data() if room > 0 else b""
+    if data and len(data) <= room:
+        state.data_offset = RUN_STATE_SIZE
+        return bytes(state) + data
+    return bytes(state)

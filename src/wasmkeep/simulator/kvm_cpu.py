@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wasmkeep.hardware.kvm import Kvm, Vcpu
-from wasmkeep.hardware.kvm_structures import Dtable, Regs, Sregs
+from wasmkeep.hardware.kvm_structures import RUN_MMIO_DATA, Dtable, Regs, Sregs
 from wasmkeep.hardware.kvm_structures import Segment as KvmSegment
 from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_GPA, WINDOW_SIZE, ExitReason, RunState
 from wasmkeep.hardware.memory import Memory, create_window
-from wasmkeep.simulator.cpu import Interrupted, ended, port_exit
+from wasmkeep.simulator.cpu import GuestPlan, Interrupted, ended, port_exit
 from wasmkeep.simulator.save_area import Segment
 from wasmkeep.simulator.vmsa import EFER_SVME, InvalidVmsa, parse_vmsa, require_runnable
 
 _IO_EXIT = struct.Struct("<BBHI")  # direction, size, port, count
+_MMIO_EXIT = struct.Struct("<Q8sIB")  # phys_addr, data, len, is_write
+_GOES_ON = frozenset((ExitReason.IO, ExitReason.MMIO, ExitReason.HLT))
 _OUT = 1
 _FCW_RESET, _MXCSR_RESET = 0x37F, 0x1F80
 
@@ -52,10 +55,10 @@ class _Registers:
 
 
 @functools.lru_cache(maxsize=16)  # hosts launch the same few images
-def _registers(vmsa: bytes, apic_base: int) -> _Registers:
+def _registers(vmsa: bytes, apic_base: int, sev_features: int) -> _Registers:
     """Raises `InvalidVmsa`."""
     state = parse_vmsa(vmsa)
-    require_runnable(state)
+    require_runnable(state, sev_features=sev_features)
     segments, control = state.segments, state.control
     named = ("cs", "ds", "es", "fs", "gs", "ss", "tr")
     sregs = Sregs(
@@ -84,8 +87,8 @@ class KvmCpuKind:
         self._kvm = Kvm()
         self._apic_base: int | None = None
 
-    def create(self, memory: int) -> KvmGuest:
-        guest = KvmGuest(self._kvm, memory)
+    def create(self, plan: GuestPlan) -> KvmGuest:
+        guest = KvmGuest(self._kvm, plan) if plan.window else BareKvmGuest(self._kvm, plan)
         if self._apic_base is None:
             self._apic_base = guest.vcpu.get_sregs().apic_base
         guest.apic_base = self._apic_base
@@ -96,20 +99,23 @@ class KvmCpuKind:
 
 
 class KvmGuest:
+    """A keep's guest: it exits by its one port, and everything else is its end."""
+
     vcpu: Vcpu
     apic_base = 0
 
-    def __init__(self, kvm: Kvm, memory: int) -> None:
-        self.size = memory
-        self.window = create_window(WINDOW_SIZE)
-        self._closers = [lambda: os.close(self.window)]
+    def __init__(self, kvm: Kvm, plan: GuestPlan) -> None:
+        """Raises OSError."""
+        self.size = plan.memory
+        self.window: int | None = None
+        self._features = plan.sev_features
+        self._closers: list[Callable[[], None]] = []
         self._over: RunState | None = None
         try:
-            self._memory = Memory(memory)
+            self._memory = Memory(plan.memory)
             self._closers.append(self._memory.close)
-            self._memory.share(WINDOW_GPA, WINDOW_SIZE, self.window)
-            if memory > _BULK:
-                self._memory.prefer_large_pages(_BULK)
+            if plan.window:
+                self._open_window()
             machine = kvm.create_vm()
             self._closers.append(machine.close)
             machine.add_memory(0, 0, self._memory)
@@ -118,6 +124,13 @@ class KvmGuest:
         except OSError:
             self.destroy()
             raise
+
+    def _open_window(self) -> None:
+        self.window = window = create_window(WINDOW_SIZE)
+        self._closers.append(lambda: os.close(window))
+        self._memory.share(WINDOW_GPA, WINDOW_SIZE, window)
+        if self.size > _BULK:
+            self._memory.prefer_large_pages(_BULK)
 
     def read(self, gpa: int, size: int) -> bytes:
         return bytes(self._memory.view[gpa : gpa + size])
@@ -130,10 +143,10 @@ class KvmGuest:
         self._memory.populate(gpa, size)  # fresh pages are zero
 
     def is_shared(self, gpa: int, size: int) -> bool:
-        return gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
+        return self.window is not None and gpa < WINDOW_GPA + WINDOW_SIZE and gpa + size > WINDOW_GPA
 
     def load(self, vmsa: bytes) -> None:
-        state = _registers(vmsa, self.apic_base)
+        state = _registers(vmsa, self.apic_base, self._features)
         try:
             self._load(state)
         except OSError as error:
@@ -160,14 +173,95 @@ class KvmGuest:
             direction, size, port, count = _IO_EXIT.unpack(self.vcpu.exit_data(_IO_EXIT.size))
             if (direction, size, port, count) == (_OUT, 1, EXIT_PORT, 1):
                 return port_exit()
+        return self._died(reason)
+
+    def _died(self, reason: int) -> RunState:
         self._over = ended(reason)
         self._over.rip = self.vcpu.get_regs().rip
         self._over.cr2 = self.vcpu.get_sregs().cr2
         return self._over
 
+    def exit_data(self) -> bytes:
+        return b""  # its one exit carries nothing
+
+    def answer(self, mmio: bytes, data: bytes) -> None:
+        pass
+
     def interrupt(self) -> None:
         self.vcpu.interrupt()
+
+    def get_regs(self) -> Regs:
+        return self.vcpu.get_regs()
+
+    def set_regs(self, regs: Regs) -> None:
+        self.vcpu.set_regs(regs)
+
+    def get_sregs(self) -> Sregs:
+        return self.vcpu.get_sregs()
+
+    def set_sregs(self, sregs: Sregs) -> None:
+        self.vcpu.set_sregs(sregs)
+
+    def get_xsave(self) -> bytes:
+        return self.vcpu.get_xsave()
+
+    def set_xsave(self, area: bytes) -> None:
+        self.vcpu.set_xsave(area)
 
     def destroy(self) -> None:
         while self._closers:
             self._closers.pop()()
+
+
+class BareKvmGuest(KvmGuest):
+    """A guest with memory and nothing else: ports of every kind, HLT and what lies outside memory are exits,
+    after which it goes on.
+    """
+
+    _data = slice(0, 0)  # of the exit's values in the vCPU's run page
+    _wants: ExitReason | None = None  # the input that the guest came out for
+
+    def run(self) -> RunState:
+        if self._over is not None:
+            return self._over
+        self._wants, self._data = None, slice(0, 0)
+        reason = self.vcpu.run()
+        if reason == ExitReason.INTR:
+            raise Interrupted
+        if reason not in _GOES_ON:
+            return self._died(reason)
+        state = ended(reason)
+        if reason == ExitReason.IO:
+            self._port_exit(state)
+        elif reason == ExitReason.MMIO:
+            self._mmio_exit(state)
+        return state
+
+    def _port_exit(self, state: RunState) -> None:
+        exit_data = self.vcpu.exit_data(_IO_EXIT.size + 8)
+        state.direction, state.size, state.port, state.count = _IO_EXIT.unpack_from(exit_data)
+        (offset,) = struct.unpack_from("<Q", exit_data, _IO_EXIT.size)
+        self._data = slice(offset, offset + state.size * state.count)
+        if state.direction != _OUT:
+            self._wants = ExitReason.IO
+
+    def _mmio_exit(self, state: RunState) -> None:
+        address, data, length, is_write = _MMIO_EXIT.unpack(self.vcpu.exit_data(_MMIO_EXIT.size))
+        state.phys_addr, state.len, state.is_write = address, length, is_write
+        state.mmio_data[:] = list(data)
+        if not is_write:
+            self._wants = ExitReason.MMIO
+
+    def exit_data(self) -> bytes:
+        return (
+            self.vcpu.run_page(self._data.start, self._data.stop - self._data.start)
+            if self._data.start
+            else b""
+        )
+
+    def answer(self, mmio: bytes, data: bytes) -> None:
+        if self._wants is ExitReason.MMIO:
+            self.vcpu.fill_run_page(RUN_MMIO_DATA, mmio)
+        elif self._wants is ExitReason.IO:
+            size = self._data.stop - self._data.start
+            self.vcpu.fill_run_page(self._data.start, data[:size].ljust(size, b"\0"))

@@ -18,9 +18,10 @@ import socket
 from contextlib import suppress
 
 from wasmkeep.hardware.kvm_sev import PAGE
+from wasmkeep.hardware.kvm_structures import Regs, Sregs
 from wasmkeep.hardware.machine_calls import WINDOW_GPA, WINDOW_SIZE, ExitReason, RunState
 from wasmkeep.hardware.memory import create_window
-from wasmkeep.simulator.cpu import Interrupted, ended, port_exit
+from wasmkeep.simulator.cpu import GuestPlan, Interrupted, ended, no_registers, port_exit
 from wasmkeep.simulator.nursery import Nursery
 from wasmkeep.simulator.vmsa import parse_vmsa, require_runnable
 
@@ -39,8 +40,11 @@ class ProcessCpuKind:
         self.reason = reason
         self._nursery = nursery
 
-    def create(self, memory: int) -> ProcessGuest:
-        return ProcessGuest(self._nursery, memory)
+    def create(self, plan: GuestPlan) -> ProcessGuest:
+        """Raises OSError (EOPNOTSUPP) for a bare guest: a process is a keep's."""
+        if not plan.window:
+            raise OSError(errno.EOPNOTSUPP, "a process is no bare machine")
+        return ProcessGuest(self._nursery, plan)
 
     def close(self) -> None:
         self._nursery.close()
@@ -49,16 +53,19 @@ class ProcessCpuKind:
 class ProcessGuest:
     """Until it starts, its memory is a table of pages; what the process does with its own is its own."""
 
-    def __init__(self, nursery: Nursery, memory: int) -> None:
-        self.size = memory
+    def __init__(self, nursery: Nursery, plan: GuestPlan) -> None:
+        self.size = plan.memory
+        self._features = plan.sev_features
         self._nursery = nursery
         self._pages: dict[int, bytes] = {}
         self._process: int | None = None  # pidfd
         self._exits: socket.socket | None = None
         self._resume = False
         self._over: RunState | None = None
-        self.window = create_window(WINDOW_SIZE)
-        self._shared = mmap.mmap(self.window, WINDOW_SIZE)
+        window = create_window(WINDOW_SIZE)
+        self.window: int | None = window
+        self._shared = mmap.mmap(window, WINDOW_SIZE)
+        self._descriptor = window
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def read(self, gpa: int, size: int) -> bytes:
@@ -84,7 +91,7 @@ class ProcessGuest:
 
     def load(self, vmsa: bytes) -> None:
         """The process itself begins with the first run: before that a host still prepares the window."""
-        require_runnable(parse_vmsa(vmsa))
+        require_runnable(parse_vmsa(vmsa), sev_features=self._features)
 
     def _spawn(self) -> socket.socket:
         self._exits, theirs = socket.socketpair()
@@ -93,7 +100,7 @@ class ProcessGuest:
             program = _sealed_file("keep", self._program())
             pages = (self._pages.get(gpa // PAGE, bytes(PAGE)) for gpa in (CONFIGURATION_GPA, SECRETS_GPA))
             private = _sealed_file("private", b"".join(pages))
-            descriptors = (self.window, theirs.fileno(), private)
+            descriptors = (self._descriptor, theirs.fileno(), private)
             self._process = self._nursery.spawn(program, descriptors, _ADDRESS_SPACE + self.size)
         except OSError as error:
             # Not an executable this CPU can start: as a guest whose first instruction faults.
@@ -136,6 +143,30 @@ class ProcessGuest:
         self._over = ended(ExitReason.SHUTDOWN)
         return self._over
 
+    def exit_data(self) -> bytes:
+        return b""  # its one exit carries nothing
+
+    def answer(self, mmio: bytes, data: bytes) -> None:
+        pass
+
+    def get_regs(self) -> Regs:
+        raise no_registers()
+
+    def set_regs(self, _regs: Regs) -> None:
+        raise no_registers()
+
+    def get_sregs(self) -> Sregs:
+        raise no_registers()
+
+    def set_sregs(self, _sregs: Sregs) -> None:
+        raise no_registers()
+
+    def get_xsave(self) -> bytes:
+        raise no_registers()
+
+    def set_xsave(self, _area: bytes) -> None:
+        raise no_registers()
+
     def interrupt(self) -> None:
         os.eventfd_write(self._wake, 1)
 
@@ -150,7 +181,7 @@ class ProcessGuest:
         if self._exits is not None:
             self._exits.close()
         self._shared.close()
-        os.close(self.window)
+        os.close(self._descriptor)
         os.close(self._wake)
 
 

@@ -1,212 +1,184 @@
-"""The kernel's side of an SNP virtual machine: KVM_MEMORY_ENCRYPT_OP (Linux ``arch/x86/kvm/svm/sev.c``).
+"""The kernel's side of a SEV or SEV-ES virtual machine: KVM_MEMORY_ENCRYPT_OP and its regions (Linux
+``arch/x86/kvm/svm/sev.c``).
 
-The kernel's own checks (EINVAL, EPERM) come first, then the firmware's (EIO with its status in `error`).
+The kernel's own checks (EINVAL, ENOTTY) come first, then the firmware's (EIO with its status in `error`). A
+VM gets its ASID when it is initialised; LAUNCH_START or RECEIVE_START binds the firmware's guest to it.
 """
 
 from __future__ import annotations
 
 import errno
-import struct
+from collections.abc import Callable, Mapping
 
-from wasmkeep.hardware import ghcb
 from wasmkeep.hardware.kvm_sev import (
     GHCB_VERSION,
-    KVM_MEMORY_ENCRYPT_OP,
-    PAGE,
-    KvmSevCmd,
+    KVM_MEMORY_ENCRYPT_REG_REGION,
+    KVM_MEMORY_ENCRYPT_UNREG_REGION,
+    KvmEncRegion,
     KvmSevInit,
     SevCmdId,
+    VmType,
 )
-from wasmkeep.hardware.kvm_snp import (
-    ID_AUTH_SIZE,
-    ID_BLOCK_SIZE,
-    KvmSevSnpLaunchFinish,
-    KvmSevSnpLaunchStart,
-    KvmSevSnpLaunchUpdate,
-    SnpPageType,
-)
-from wasmkeep.hardware.machine_calls import VMSA_SIZE, WINDOW_GPA, ExitReason, RunState
-from wasmkeep.hardware.sev_status import SevStatus
+from wasmkeep.hardware.machine_calls import EXIT_PORT, ExitReason, RunState, View
+from wasmkeep.simulator import sev_launch, sev_transfer
 from wasmkeep.simulator.cpu import GuestCpu, ended
-from wasmkeep.simulator.secure_processor import SecureProcessor
-from wasmkeep.simulator.states import GuestState
-from wasmkeep.simulator.status import Refused, require
+from wasmkeep.simulator.sev_context import SevContext
+from wasmkeep.simulator.sev_kernel import SevKernel
 from wasmkeep.simulator.user_memory import UserMemory
-from wasmkeep.simulator.vmsa import InvalidVmsa
+from wasmkeep.simulator.virtual_machine import GuestDram, VirtualMachine, invalid
 
-_FIRST_SNP_COMMAND = 100
-_GHCB_EXIT = struct.Struct("<QQQ")  # SW_EXITCODE, SW_EXITINFO1, SW_EXITINFO2
-_BY_IOCTL = frozenset(SnpPageType) - {SnpPageType.VMSA}
-MAX_LAUNCH_UPDATE = 1 << 30  # bytes of one call
-_SOURCED = frozenset((SnpPageType.NORMAL, SnpPageType.UNMEASURED, SnpPageType.CPUID))
+_Command = Callable[[SevContext, int, UserMemory], None]
+_ = SevCmdId
+_COMMANDS: Mapping[int, _Command] = {
+    _.LAUNCH_START: sev_launch.launch_start,
+    _.LAUNCH_UPDATE_DATA: sev_launch.launch_update_data,
+    _.LAUNCH_MEASURE: sev_launch.launch_measure,
+    _.LAUNCH_SECRET: sev_launch.launch_secret,
+    _.LAUNCH_FINISH: sev_launch.launch_finish,
+    _.GUEST_STATUS: sev_launch.guest_status,
+    _.SEND_START: sev_transfer.send_start,
+    _.SEND_UPDATE_DATA: sev_transfer.send_update_data,
+    _.SEND_FINISH: sev_transfer.send_finish,
+    _.SEND_CANCEL: sev_transfer.send_cancel,
+    _.RECEIVE_START: sev_transfer.receive_start,
+    _.RECEIVE_UPDATE_DATA: sev_transfer.receive_update_data,
+    _.RECEIVE_FINISH: sev_transfer.receive_finish,
+    _.GET_ATTESTATION_REPORT: sev_transfer.attestation_report,
+    _.DBG_DECRYPT: sev_transfer.dbg_decrypt,
+    _.DBG_ENCRYPT: sev_transfer.dbg_encrypt,
+}
 
 
-def _invalid(what: str) -> OSError:
-    return OSError(errno.EINVAL, what)
+class SevVirtualMachine(VirtualMachine):
+    """`vm_type` SEV, SEV_ES, or DEFAULT: that one becomes either by the older commands, and runs as it is
+    until it does.
+    """
 
-
-class SnpVirtualMachine:
-    """One guest: its context in the secure processor and the CPU that will run it."""
-
-    def __init__(self, processor: SecureProcessor, cpu: GuestCpu) -> None:
-        self.cpu = cpu
-        self.guest = processor.gctx_create(cpu)
-        self._processor = processor
-        self._initialised = False
+    def __init__(
+        self,
+        kernel: SevKernel,
+        vm_type: VmType,
+        cpu: GuestCpu,
+        dram: GuestDram,
+        give_back: Callable[[], None],
+    ) -> None:
+        """`give_back` is for the guest's physical memory, at its end."""
+        super().__init__(cpu)
+        self._give_back = give_back
+        self._type = vm_type
+        self._vm = SevContext(kernel, dram, cpu.size)
+        self._regions: list[tuple[int, int]] = []
         self._vmsa: bytes | None = None
         self._vmsa_measured = False
-        self._unrunnable = False
-        self._passing = 0
 
     @property
     def running(self) -> bool:
-        return self.guest.state is GuestState.RUNNING
+        return self._vm.runnable or self._plain
+
+    @property
+    def _plain(self) -> bool:
+        """Neither encrypted nor about to be: what everything else here is compared with."""
+        return self._type is VmType.DEFAULT and not self._vm.asid
+
+    @property
+    def shows_registers(self) -> bool:
+        return not self._vm.es and self._type is not VmType.SEV_ES
 
     def set_vmsa(self, page: bytes) -> None:
-        """The vCPU's initial state; fixed once LAUNCH_FINISH has measured it. Raises OSError."""
-        if len(page) != VMSA_SIZE:
-            raise _invalid("a VMSA is one page")
+        """SEV-ES: fixed once LAUNCH_UPDATE_VMSA has measured it. Plain SEV: the host's, as registers are."""
         if self._vmsa_measured:
             raise OSError(errno.EBUSY, "the VMSA is measured already")
+        super().set_vmsa(page)
         self._vmsa = page
-        try:
-            self.cpu.load(page)
-            self._unrunnable = False
-        except InvalidVmsa:
-            self._unrunnable = True
 
-    def encrypt_op(self, number: int, argument: int, memory: UserMemory) -> int:
-        """0, or −EIO with the firmware's status in `error`. Raises OSError for what KVM itself refuses."""
-        if number != KVM_MEMORY_ENCRYPT_OP:
-            raise OSError(errno.ENOTTY, "not an ioctl of this machine's VMs")
-        command = memory.structure(KvmSevCmd, argument)
-        if command.pad0:
-            raise _invalid("padding is not zero")
-        try:
-            self._perform(command.id, command.data, memory)
-        except Refused as refusal:
-            command.error = refusal.status
-            memory.write(argument, bytes(command))
-            return -errno.EIO
+    def ioctl(self, number: int, argument: int, memory: UserMemory) -> int:
+        if number == KVM_MEMORY_ENCRYPT_REG_REGION:
+            self._register(memory.structure(KvmEncRegion, argument))
+        elif number == KVM_MEMORY_ENCRYPT_UNREG_REGION:
+            self._unregister(memory.structure(KvmEncRegion, argument))
+        else:
+            return super().ioctl(number, argument, memory)
         return 0
 
-    def _perform(self, identifier: int, data: int, memory: UserMemory) -> None:
-        if identifier == SevCmdId.INIT2:
-            self._init2(data, memory)
-        elif not self._initialised:
-            raise OSError(errno.ENOTTY, "the VM is not an SNP guest yet")
-        elif identifier < _FIRST_SNP_COMMAND:
-            raise OSError(errno.EPERM, "an SNP guest takes SNP commands only")
-        elif identifier == SevCmdId.SNP_LAUNCH_START:
-            self._launch_start(data, memory)
-        elif identifier == SevCmdId.SNP_LAUNCH_UPDATE:
-            self._launch_update(data, memory)
-        elif identifier == SevCmdId.SNP_LAUNCH_FINISH:
-            self._launch_finish(data, memory)
+    def encrypt_op(self, identifier: int, data: int, memory: UserMemory) -> None:
+        if identifier in (SevCmdId.INIT, SevCmdId.ES_INIT):
+            self._init(es=identifier == SevCmdId.ES_INIT)
+        elif identifier == SevCmdId.INIT2:
+            self._init2(memory.structure(KvmSevInit, data))
+        elif not self._vm.asid:
+            raise OSError(errno.ENOTTY, "the VM is not a SEV guest yet")
+        elif identifier == SevCmdId.LAUNCH_UPDATE_VMSA:
+            self._launch_update_vmsa()
         else:
-            raise _invalid("no such command")
+            perform = _COMMANDS.get(identifier)
+            if perform is None:
+                raise invalid("no command that KVM has for this guest")
+            perform(self._vm, data, memory)
 
-    def _init2(self, data: int, memory: UserMemory) -> None:
-        init = memory.structure(KvmSevInit, data)
-        if self._initialised:
-            raise _invalid("the VM is an SNP guest already")
+    def _init(self, *, es: bool) -> None:
+        """The older way, for a VM of the default type."""
+        if self._type is not VmType.DEFAULT:
+            raise invalid("a VM of this type is initialised by INIT2")
+        self._activate(es=es)
+
+    def _init2(self, init: KvmSevInit) -> None:
+        es = self._type is VmType.SEV_ES
+        if self._type is VmType.DEFAULT:
+            raise invalid("a VM of the default type is no SEV guest")
         if init.flags or init.vmsa_features or init.pad1 or any(init.pad2):
-            raise _invalid("this CPU has no optional SEV features")
-        if init.ghcb_version not in (0, GHCB_VERSION):
-            raise _invalid("GHCB versions 1 and above 2 are not for SNP")
-        self._initialised = True
+            raise invalid("this CPU has no optional SEV features")
+        if init.ghcb_version > (GHCB_VERSION if es else 0):
+            raise invalid("no such GHCB version for this guest")
+        self._activate(es=es)
 
-    def _launch_start(self, data: int, memory: UserMemory) -> None:
-        start = memory.structure(KvmSevSnpLaunchStart, data)
-        if start.flags or any(start.pad0) or any(start.pad1):
-            raise _invalid("flags and padding are zero")
-        self._processor.launch_start(self.guest, start.policy, bytes(start.gosvw))
+    def _activate(self, *, es: bool) -> None:
+        vm = self._vm
+        if vm.asid:
+            raise invalid("the VM is a SEV guest already")
+        vm.kernel.initialise()
+        vm.asid, vm.es = vm.kernel.reserve_asid(es=es), es
 
-    def _launch_update(self, data: int, memory: UserMemory) -> None:
-        update = memory.structure(KvmSevSnpLaunchUpdate, data)
-        if update.flags or update.pad0 or update.pad1 or any(update.pad2):
-            raise _invalid("flags and padding are zero")
-        if update.type not in _BY_IOCTL:
-            raise _invalid("not a page type that KVM takes")
-        gpa, size = update.gfn_start * PAGE, update.len
-        if not 0 < size <= MAX_LAUNCH_UPDATE or size % PAGE or gpa + size > self.cpu.size:
-            raise _invalid("whole pages of the guest's memory")
-        if self.cpu.is_shared(gpa, size):
-            raise _invalid("the window is shared, not private memory")
-        sourced = update.type in _SOURCED
-        if sourced and update.uaddr % PAGE:
-            raise _invalid("the source begins at a page")
-        contents = memory.view(update.uaddr, size) if sourced else b""
-        try:
-            self._processor.launch_update(self.guest, update.type, gpa, size, contents)
-        except Refused:
-            if update.type == SnpPageType.CPUID:
-                memory.write(update.uaddr, self._processor.correct_cpuid(contents))
-            raise
-        update.gfn_start += size // PAGE
-        update.uaddr += size if sourced else 0
-        update.len = 0
-        memory.write(data, bytes(update))
-
-    def _launch_finish(self, data: int, memory: UserMemory) -> None:
-        finish = memory.structure(KvmSevSnpLaunchFinish, data)
-        if finish.flags or any(finish.pad0) or any(finish.pad1):
-            raise _invalid("flags and padding are zero")
-        if max(finish.id_block_en, finish.auth_key_en, finish.vcek_disabled) > 1:
-            raise _invalid("a switch is 0 or 1")
-        require(self.guest.state is GuestState.LAUNCH, SevStatus.INVALID_GUEST_STATE)
+    def _launch_update_vmsa(self) -> None:
+        """Of the one vCPU; its registers are fixed from here on."""
+        if not self._vm.es:
+            raise OSError(errno.ENOTTY, "not a SEV-ES guest")
         if self._vmsa is None:
-            raise _invalid("the vCPU has no initial state")
-        block = auth = None
-        if finish.id_block_en:
-            block = memory.read(finish.id_block_uaddr, ID_BLOCK_SIZE)
-            auth = memory.read(finish.id_auth_uaddr, ID_AUTH_SIZE)
-        if not self._vmsa_measured:
-            self._processor.launch_vmsa(self.guest, self._vmsa)
-            self._vmsa_measured = True
-        self._processor.launch_finish(
-            self.guest,
-            id_block=block,
-            id_auth=auth,
-            auth_key_en=bool(finish.auth_key_en),
-            vcek_disabled=bool(finish.vcek_disabled),
-            host_data=bytes(finish.host_data),
-        )
+            raise invalid("the vCPU has no initial state")
+        sev_launch.launch_update_vmsa(self._vm, self._vmsa, self._vm.dram.vmsa_address)
+        self._vmsa_measured = True
 
-    def pass_guest_requests(self, count: int) -> None:
-        """The next `count` guest requests do not end a run: the kernel passes them on by itself."""
-        self._passing = count
+    def _register(self, region: KvmEncRegion) -> None:
+        """Pinning: this kernel moves no pages anyway."""
+        if not self._vm.asid:
+            raise OSError(errno.ENOTTY, "the VM is not a SEV guest yet")
+        self._vm.pinned(region.addr, region.size)
+        self._regions.append((region.addr, region.size))
 
-    def guest_request(self, request_gpa: int, response_gpa: int) -> int:
-        """SNP_GUEST_REQUEST: the firmware's status."""
+    def _unregister(self, region: KvmEncRegion) -> None:
+        if not self._vm.asid:
+            raise OSError(errno.ENOTTY, "the VM is not a SEV guest yet")
         try:
-            self._processor.guest_request(self.guest, request_gpa, response_gpa)
-        except Refused as refusal:
-            return refusal.status
-        return SevStatus.SUCCESS
+            self._regions.remove((region.addr, region.size))
+        except ValueError as error:
+            raise invalid("no such region") from error
+
+    def look(self, gpa: int, size: int, view: View) -> bytes:  # noqa: ARG002 - DRAM is the same to all
+        return self._vm.dram.read(self._vm.dram.spa(gpa, size), size)
+
+    def store(self, gpa: int, data: bytes, view: View) -> None:  # noqa: ARG002
+        self._vm.dram.write(self._vm.dram.spa(gpa, len(data)), data)
 
     def run(self) -> RunState:
-        """Until the guest exits; a state that VMRUN refuses is KVM_EXIT_FAIL_ENTRY. Raises `Interrupted`."""
-        if self._unrunnable:
+        """With SEV-ES the hypervisor sees what the guest asks by its port, and otherwise that it ended."""
+        if self._vm.asid:
+            self._vm.start()
+        if self._vm.es and not self._vmsa_measured:
             return ended(ExitReason.FAIL_ENTRY)
-        while True:
-            state = self.cpu.run()
-            if not self._passing or state.exit_reason != ExitReason.IO or not self._pass_on():
-                return state
-
-    def _pass_on(self) -> bool:
-        """Answer the guest request that the GHCB page holds. False where it holds none."""
-        page = self.cpu.read(WINDOW_GPA, PAGE)
-        code, request_gpa, response_gpa = _GHCB_EXIT.unpack_from(page, ghcb.SW_EXITCODE)
-        if code != ghcb.EXIT_GUEST_REQUEST:
-            return False
-        self._passing -= 1
-        status = self.guest_request(request_gpa, response_gpa)
-        # EXITINFO1 0: done, no exception to raise; EXITINFO2: the firmware's status (AMD 56421, 4.1.7).
-        self.cpu.write(WINDOW_GPA + ghcb.SW_EXITINFO1, struct.pack("<QQ", 0, status))
-        return True
+        state = super().run()
+        asked = state.exit_reason == ExitReason.IO and state.port == EXIT_PORT
+        return state if asked or not self._vm.es else ended(state.exit_reason)
 
     def destroy(self) -> None:
-        """Stop the CPU first: the slot is free only when nothing of the guest runs."""
         self.cpu.destroy()
-        self._processor.decommission(self.guest)
+        self._vm.end()
+        self._give_back()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from wasmkeep.hardware.frames import Segment
+from wasmkeep.hardware.psp_sev import MAX_BLOB
 from wasmkeep.hardware.structures import Structure, size_of
 
 S = TypeVar("S", bound=Structure)
@@ -34,6 +35,15 @@ class UserMemory:
             if start <= address and address + size <= start + len(data):
                 return data[address - start : address - start + size]
         raise OSError(errno.EFAULT, "no such user memory")
+
+    def blob(self, address: int, size: int) -> bytes:
+        """A copy of what a user hands the firmware (psp_copy_user_blob): something, and at most 16 KiB.
+
+        Raises OSError EINVAL or EFAULT.
+        """
+        if not address or not 0 < size <= MAX_BLOB:
+            raise OSError(errno.EINVAL, "no blob, or larger than any")
+        return self.read(address, size)
 
     def structure(self, kind: type[S], address: int) -> S:
         """A copy of the structure at `address`. Raises OSError EFAULT."""
