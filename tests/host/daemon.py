@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.host.machine import MEMORY, FakeImages, FakePlatform
 from wasmkeep.endorsements import FolderSource, Source
+from wasmkeep.host.machine import Tee
 from wasmkeep.host.server import Running, Service, serving
 from wasmkeep.host.settings import Limits, Listen
 from wasmkeep.host.tap import PASS_THROUGH, Tap
@@ -90,10 +91,11 @@ async def daemon(
     tokens: TokenStore | None = None,
     tap: Tap = PASS_THROUGH,
     leave_token: bool = False,
+    tees: tuple[Tee, ...] = (),
 ) -> AsyncIterator[Daemon]:
     machine = platform or FakePlatform()
     source = endorsements or FolderSource(Path("/nonexistent"))
-    service = Service(machine, FakeImages(), source, TSC_KHZ, limits or Limits(), tokens, tap)
+    service = Service(machine, FakeImages(), source, TSC_KHZ, limits or Limits(), tokens, tap, tees)
     async with (
         serving(service, listen or Listen(port=0), leave_token=leave_token) as running,
         httpx.AsyncClient(

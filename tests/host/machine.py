@@ -18,6 +18,7 @@ CONTROL, DATA = 0x1000, 0x1_0000
 PORT_10, GUEST_REQUEST = 0x0010_0210, 0x8000_0011
 OFFER = b"the keep's offer"
 CHIP_ID = bytes(range(64)).hex()
+VERSION_1 = (1).to_bytes(4, "little")
 TCB = 0x4817000000000009
 MEMORY = 32 << 20
 
@@ -162,9 +163,67 @@ class Launched:
     guest: FakeGuest
 
 
+PDH, PEK, OCA, RAW_CEK = (VERSION_1 + bytes([fill]) * 2080 for fill in (1, 2, 3, 4))
+MEASUREMENT = b"m" * 32 + b"n" * 16
+
+
+@dataclass(frozen=True)
+class SevStatus:
+    api_major: int = 1
+    api_minor: int = 55
+    build: int = 40
+
+
+class FakeSevLaunch:
+    """Notes the commands of a launch of SEV or SEV-ES; ``guest`` is there once it was finished."""
+
+    def __init__(
+        self, platform: FakePlatform, kind: str, memory: int, start: tuple[int, bytes, bytes]
+    ) -> None:
+        self.kind, self.memory, self.start = kind, memory, start
+        self.calls: list[tuple[object, ...]] = []
+        self.guest: FakeGuest | None = None
+        self._platform = platform
+        self._closed = False
+
+    async def _note(self, *call: object) -> None:
+        await asyncio.sleep(0)
+        if call[0] == self._platform.refusing_at:
+            raise self._platform.refusing or SystemFailure("platform.firmware", "no")
+        self.calls.append(call)
+
+    async def update_data(self, gpa: int, data: bytes) -> None:
+        await self._note("data", gpa, data)
+
+    async def update_vmsa(self, vmsa: bytes) -> None:
+        await self._note("vmsa", vmsa)
+
+    async def set_vcpu(self, vmsa: bytes) -> None:
+        await self._note("vcpu", vmsa)
+
+    async def measure(self) -> bytes:
+        await self._note("measure")
+        return MEASUREMENT
+
+    async def secret(self, header: bytes, gpa: int, data: bytes) -> None:
+        await self._note("secret", header, gpa, data)
+
+    async def finish(self) -> FakeGuest:
+        await self._note("finish")
+        self.guest = self._platform.guest()
+        self._closed = True
+        return self.guest
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._platform.alive -= 1
+
+
 @dataclass
 class FakePlatform:
-    """Launches ``keep`` for everyone. ``refusing`` is raised by launches; ``stalled`` ones never return."""
+    """Launches ``keep`` for everyone. ``refusing`` is raised by launches; ``stalled`` ones never return.
+    ``refusing_at`` names the command of a SEV launch that refuses."""
 
     keep: Keep = echo
     refusing: Exception | None = None
@@ -174,7 +233,11 @@ class FakePlatform:
     alive: int = 0
     begun: int = 0
     began: int = 0
+    refusing_at: str = "start"
+    exported: int = 0
+    chip_id: bytes = bytes.fromhex(CHIP_ID)
     launched: list[Launched] = field(default_factory=list)
+    sev_launches: list[FakeSevLaunch] = field(default_factory=list)
     description: Description = field(default_factory=Description)
 
     async def status(self) -> Status:
@@ -200,10 +263,40 @@ class FakePlatform:
         if self.stalled:
             await asyncio.Event().wait()
         self.alive += 1
-        guest = FakeGuest(self, self.keep, memoryview(mmap.mmap(-1, WINDOW_SIZE)))
+        guest = self.guest()
         guest.passing = guest_requests
         self.launched.append(Launched(memory, tuple(regions), vmsa, policy, host_data, guest))
         return guest
+
+    def guest(self) -> FakeGuest:
+        return FakeGuest(self, self.keep, memoryview(mmap.mmap(-1, WINDOW_SIZE)))
+
+    async def sev_status(self) -> SevStatus:
+        if self.broken:
+            raise SystemFailure("platform.machine", "the machine is gone")
+        return SevStatus()
+
+    async def pdh_cert_export(self) -> tuple[bytes, bytes]:
+        if self.broken:
+            raise SystemFailure("platform.machine", "the machine is gone")
+        self.exported += 1
+        return PDH, PEK + OCA + RAW_CEK
+
+    async def get_id(self) -> bytes:
+        return self.chip_id
+
+    async def launch_sev(
+        self, kind: str, memory: int, policy: int, owner_certificate: bytes, session: bytes
+    ) -> FakeSevLaunch:
+        await asyncio.sleep(0)
+        if self.refusing is not None and self.refusing_at == "start":
+            raise self.refusing
+        if self.stalled:
+            await asyncio.Event().wait()
+        self.alive += 1
+        launch = FakeSevLaunch(self, kind, memory, (policy, owner_certificate, session))
+        self.sev_launches.append(launch)
+        return launch
 
     def begin_next(self) -> None:
         self.began += 1
@@ -222,5 +315,8 @@ class FakeImages:
 
     def prepare(self, memory: int, tee: str) -> PreparedImage:
         return PreparedImage(
-            "process", b"\x11" * 32, (FakeRegion(0x10_0000, 4096, 1, b"\x90" * 4096),), bytes(4096)
+            "process" if tee == "snp" else f"process-{tee}",
+            b"\x11" * 32,
+            (FakeRegion(0x10_0000, 4096, 1, b"\x90" * 4096),),
+            bytes(4096),
         )

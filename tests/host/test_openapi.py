@@ -8,18 +8,19 @@ from typing import Any
 
 from starlette.routing import Route, WebSocketRoute
 
-from tests.endorsements.bodies import BODIES
+from tests.endorsements.bodies import BODIES, CHIP, SEV_BODIES
 from tests.host.daemon import REQUEST, TSC_KHZ, daemon, run
 from tests.host.machine import FakeImages, FakePlatform, endless_echo
 from wasmkeep.endorsements import Document, FolderSource
 from wasmkeep.host.app import routes
+from wasmkeep.host.machine import Tee
 from wasmkeep.host.openapi import OPERATIONS, document
 from wasmkeep.host.server import Service, _host
 
 
 class Kds:
     async def fetch(self, document: Document, /) -> bytes:
-        return BODIES[document]
+        return (BODIES | SEV_BODIES)[document]
 
 
 def described_routes() -> set[tuple[str, str]]:
@@ -91,7 +92,9 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any], where: str 
 
 def test_answers_are_as_described() -> None:
     async def scenario() -> None:
-        async with daemon(FakePlatform(endless_echo), endorsements=Kds()) as host:
+        platform = FakePlatform(endless_echo, chip_id=CHIP)
+        tees = (Tee("snp", 400), Tee("sev-es", 400), Tee("sev", 100))
+        async with daemon(platform, endorsements=Kds(), tees=tees) as host:
             client = host.client
             whole = (await client.get("/openapi.json")).json()
             created = await client.post("/v1/keeps", json=REQUEST)
@@ -107,6 +110,12 @@ def test_answers_are_as_described() -> None:
                 ("/v1/keeps/{keep}", await client.get(f"/v1/keeps/{keep}")),
                 ("/v1/keeps/{keep}", await client.get("/v1/keeps/none")),
                 ("/vcek/v1/{product}/crl", await client.get("/vcek/v1/Rome/crl")),
+                ("/v1/keeps", await client.post("/v1/keeps", json={**REQUEST, "tee": "sev-es"})),
+                ("/v1/sev/certificates", await client.get("/v1/sev/certificates")),
+                ("/cek/id/{chip}", await client.get(f"/cek/id/{CHIP.hex()}")),
+                ("/cek/id/{chip}", await client.get("/cek/id/00")),
+                ("/sev/ask_ark_{product}.cert", await client.get("/sev/ask_ark_genoa.cert")),
+                ("/sev/ask_ark_{product}.cert", await client.get("/sev/ask_ark_bulldozer.cert")),
             ]
             for document in BODIES:
                 answer = await client.get(f"/{document.url_path}?{document.query}")
