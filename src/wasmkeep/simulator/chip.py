@@ -28,6 +28,7 @@ class Chip:
         self.product = product
         self._secret = secret
         self._keys: dict[int, ec.EllipticCurvePrivateKey] = {}
+        self._cek: ec.EllipticCurvePrivateKey | None = None
         self.chip_id = self._derive("chip id", b"", product.chip_id_size).ljust(CHIP_ID_SIZE, b"\0")
 
     def _derive(self, label: str, context: bytes, size: int) -> bytes:
@@ -43,7 +44,9 @@ class Chip:
 
     def cek(self) -> ec.EllipticCurvePrivateKey:
         """The chip endorsement key (SEV API 2): P-384, one for the chip's life."""
-        return self._private_key("CEK", b"")
+        if self._cek is None:
+            self._cek = self._private_key("CEK", b"")
+        return self._cek
 
     def _private_key(self, label: str, context: bytes) -> ec.EllipticCurvePrivateKey:
         # 16 bytes more than the order, so that the reduction has no bias worth speaking of.
