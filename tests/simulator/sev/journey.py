@@ -4,11 +4,13 @@ them.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-from tests.simulator.sev.bench import CERTIFICATE, CHAIN, HEADER, PAGE, SESSION, Bench
+from tests.simulator.sev.bench import CERTIFICATE, CHAIN, HEADER, PAGE, SESSION, Bench, OwnerAuthority
 from wasmkeep.evidence.sev.chain import PlatformCertificates
 from wasmkeep.hardware.psp_sev import FirmwareCommand as Command
+from wasmkeep.hardware.sev_status import SevStatus
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,43 @@ def receive(
     address = target.memory.pages(-(-len(packet.data) // PAGE))
     target.ok(command, **incoming_fields(target, handle, packet, address))
     return address
+
+
+def flip(data: bytes, at: int) -> bytes:
+    """`data` with a bit changed."""
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+
+
+class Source:
+    """A machine with a running guest that holds one page."""
+
+    def __init__(self, bits: int, owner: OwnerAuthority | None = None, **machine: object) -> None:
+        self.bench = Bench(**machine)  # type: ignore[arg-type]
+        if owner is not None:
+            owner.take(self.bench)
+        self.page = os.urandom(PAGE)
+        self.handle = self.bench.activated(bits)
+        self.address = self.bench.updated(self.handle, self.page)
+        self.bench.measured(self.handle)
+        self.bench.ok(Command.LAUNCH_FINISH, handle=self.handle)
+        self.bits = bits
+
+    @property
+    def pdh(self) -> bytes:
+        return self.bench.export().pdh
+
+    def refused(self, target: PlatformCertificates, **changes: int) -> SevStatus:
+        return self.bench.refused(
+            Command.SEND_START, **{**send_fields(self.bench, self.handle, target), **changes}
+        )
+
+    def start(self, target: Bench) -> bytes:
+        return send_start(self.bench, self.handle, target.export())
+
+    def packet(self) -> Packet:
+        return send(self.bench, self.handle, self.address)
+
+
+def arriving(source: Source, target: Bench) -> int:
+    """The handle on `target`, after both START commands."""
+    return receive_start(target, source.pdh, source.start(target), source.bits)

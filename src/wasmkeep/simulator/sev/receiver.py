@@ -19,9 +19,7 @@ AMD_CHAIN_SIZES = tuple(2 * size for size in ca_certificate.SIZES)
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """As the host hands it in: the PDH, PEK ‖ OCA ‖ CEK, ASK ‖ ARK. Only what a policy asks for is looked
-    at.
-    """
+    """As the host hands it in: the PDH, PEK ‖ OCA ‖ CEK, ASK ‖ ARK. Each counts as far as a policy asks."""
 
     pdh: bytes
     platform_chain: bytes
@@ -51,11 +49,7 @@ def require_receiver(
     asked = policy.bits & (GuestPolicyBit.SEV | GuestPolicyBit.DOMAIN)
     if not asked:
         return
-    parts = [
-        receiver.platform_chain[at : at + CERTIFICATE_SIZE]
-        for at in range(0, len(receiver.platform_chain), CERTIFICATE_SIZE)
-    ]
-    pdh, pek = read_certificate(receiver.pdh, Usage.PDH), read_certificate(parts[0], Usage.PEK)
+    pdh, pek = read_certificate(receiver.pdh, Usage.PDH), read_certificate(receiver.pek, Usage.PEK)
     if asked & GuestPolicyBit.SEV:
         chip_key = _chip_key(read_certificate(receiver.cek, Usage.CEK), receiver.amd_chain, amd_roots)
         _require_signed(pek, Usage.CEK, chip_key)
