@@ -20,6 +20,7 @@ from wasmkeep.errors import (
     TimedOut,
     WasmkeepError,
 )
+from wasmkeep.evidence.sev.chain import PlatformCertificates
 from wasmkeep.tenant import client as client_module
 from wasmkeep.tenant import http as http_module
 from wasmkeep.tenant.address import HostAddress
@@ -319,3 +320,29 @@ def test_an_endorsement_is_fetched_once_and_checked() -> None:
                 await host.fetch(Crl(Product.GENOA))
 
     asyncio.run(whole())
+
+
+CERTIFICATES = dict.fromkeys(("ark", "ask", "cek", "pek", "oca", "pdh"), "AAAA")
+
+
+def certificates_from(reply: bytes) -> object:
+    async def whole() -> object:
+        async with server(reply) as (url, _), HostClient(url, TOKEN) as host:
+            return await host.sev_certificates()
+
+    return asyncio.run(whole())
+
+
+def test_certificates_of_a_sev_platform_are_taken_as_they_come() -> None:
+    found = certificates_from(answer(json.dumps(CERTIFICATES | {"pdh": "AQID", "product": "genoa"}).encode()))
+    assert found == PlatformCertificates(
+        **dict.fromkeys(("ark", "ask", "cek", "pek", "oca"), bytes(3)), pdh=b"\1\2\3"
+    )
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+@pytest.mark.parametrize("value", [None, "", 5, "not base64!", "A", "AAAA" * 2000])
+def test_other_certificates_are_no_answer_of_a_host(name: str, value: object) -> None:
+    with pytest.raises(HostUnreachable) as refused:
+        certificates_from(answer(json.dumps(CERTIFICATES | {name: value}).encode()))
+    assert refused.value.check == "host.not-wasmkeep"

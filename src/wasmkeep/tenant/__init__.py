@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wasmkeep.tenant.client import HostClient
     from wasmkeep.tenant.deployment import Deployment, Outcome, deploy
     from wasmkeep.tenant.preparation import Prepared, prepare
-    from wasmkeep.tenant.request import DeliveredDirectory, DeploymentRequest
+    from wasmkeep.tenant.request import DeliveredDirectory, DeploymentRequest, OtherHost
     from wasmkeep.tenant.streams import BytesInput, BytesOutput, FileInput, FileOutput
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "FileInput",
     "FileOutput",
     "HostClient",
+    "OtherHost",
     "Outcome",
     "Policy",
     "Prepared",
@@ -46,6 +47,7 @@ _HOMES = {
     "FileInput": "wasmkeep.tenant.streams",
     "FileOutput": "wasmkeep.tenant.streams",
     "HostClient": "wasmkeep.tenant.client",
+    "OtherHost": "wasmkeep.tenant.request",
     "Outcome": "wasmkeep.tenant.deployment",
     "Policy": "wasmkeep.evidence.policy",
     "Prepared": "wasmkeep.tenant.preparation",

@@ -127,10 +127,10 @@ class Places:
         if self._failed is None:
             return
         (where, error), self._failed = self._failed, None
-        if isinstance(where, HostClient):
-            self._emit(events.HostPassedOver(where.name, _reason(error)))
-        else:
+        if isinstance(where, Place):
             self._passed_over(where, _reason(error))
+        else:
+            self._emit(events.HostPassedOver(where.name, _reason(error)))
 
     def _passed_over(self, place: Place, reason: str) -> None:
         self._emit(events.KindPassedOver(place.tee, reason, place.client.name))
