@@ -32,8 +32,8 @@ from wasmkeep.evidence.sev.session import LaunchKeys
 NAME = "wasmkeep 0.1.0"
 DIGEST = bytes(range(32))
 REFERENCES = {DIGEST: NAME}
-KEYS = LaunchKeys(bytes(range(16)), bytes(range(16, 32)))
-PROOF_KEY = bytes(range(64, 96))
+KEYS = LaunchKeys(sha256(b"TEK").digest()[:16], sha256(b"TIK").digest()[:16])
+PROOF_KEY = sha256(b"proof key").digest()
 SEV_KEYS = SevKeys(KEYS.tik, PROOF_KEY)
 MNONCE = bytes(range(200, 216))
 STRICT = GuestPolicyBit.NODBG | GuestPolicyBit.NOKS | GuestPolicyBit.NOSEND

@@ -10,9 +10,10 @@ import pytest
 
 from wasmkeep.errors import ConfigurationError
 from wasmkeep.evidence import Policy
-from wasmkeep.evidence.policy import SnpPolicy
+from wasmkeep.evidence.policy import SevPolicy, SnpPolicy
 from wasmkeep.evidence.policy_toml import KEYS
 from wasmkeep.evidence.roots import AMD_ROOTS, Root, format_pin, parse_pin
+from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.evidence.snp.products import MODEL_LINES
@@ -50,6 +51,11 @@ def test_the_default_is_strict() -> None:
     assert not snp.masked_chip_id
     assert not snp.unknown_platform_bits
     assert set(snp.minimum_tcb) == {line.name for line in MODEL_LINES}
+    sev = policy.sev
+    assert (sev.generations, sev.lifted_denials) == (("Genoa", "Turin"), ())
+    assert (sev.minimum_api, dict(sev.minimum_build), sev.owners) == ((0, 24), {}, frozenset())
+    assert not sev.guest_allow
+    assert not sev.guest_require
 
 
 def test_denied_generations_are_a_dated_table() -> None:
@@ -77,7 +83,7 @@ def test_every_key(every_key: str) -> None:
     policy = read(every_key)
     snp = policy.snp
     assert policy.runtime_names == ("wasmkeep 0.1.0",)
-    assert policy.runtime_digests == (b"\xab" * 48,)
+    assert policy.runtime_digests == (b"\xab" * 48, b"\xcd" * 32)
     assert policy.cpu == ("x86-64-v3", "x86-64-v4")
     assert (policy.revocation.required, policy.revocation.max_age_days) == (False, 30)
     assert policy.any_measurement
@@ -90,16 +96,31 @@ def test_every_key(every_key: str) -> None:
     assert snp.minimum_tcb["Bergamo"] == defaults.MINIMUM_TCB["Bergamo"]
     assert (snp.minimum_abi, snp.maximum_vmpl, snp.minimum_guest_svn) == ((1, 55), 1, 2)
     assert (snp.id_key_digests, snp.family_ids) == (frozenset({b"\4" * 48}), frozenset({b"\5" * 16}))
-    changed = [name for name in SnpPolicy.__slots__ if getattr(snp, name) != getattr(SnpPolicy(), name)]
-    assert sorted(changed) == sorted(SnpPolicy.__slots__), "the example leaves a key at its default"
+    sev = policy.sev
+    assert policy.platforms == ("sev-es", "sev", "snp")
+    assert (sev.generations, sev.minimum_api) == (("Naples", "Turin"), (1, 55))
+    assert dict(sev.minimum_build) == {"Naples": 15, "Turin": 54}
+    assert sev.owners == frozenset({b"\x08" * 32})
+    assert sev.guest_allow == SevGuestPolicyBit.NODBG | SevGuestPolicyBit.NOKS | SevGuestPolicyBit.NOSEND
+    assert sev.guest_require == SevGuestPolicyBit.DOMAIN | SevGuestPolicyBit.SEV
+    for value, default in ((snp, SnpPolicy()), (sev, SevPolicy())):
+        names = type(value).__slots__
+        changed = [name for name in names if getattr(value, name) != getattr(default, name)]
+        assert sorted(changed) == sorted(names), "the example leaves a key at its default"
+
+
+def test_one_build_for_all_generations() -> None:
+    builds = read("[sev]\nminimum_build = 7").sev.minimum_build
+    assert dict(builds) == dict.fromkeys(("Naples", "Rome", "Milan", "Genoa", "Turin"), 7)
+    assert read("[sev.minimum_build]\nGenoa = 7").sev == read("[sev]\nminimum_build.Genoa = 7").sev
 
 
 @pytest.fixture
 def every_key() -> str:
     """A policy that sets every key to something else than its default."""
     return f"""
-platforms = ["snp"]
-runtime = ["wasmkeep 0.1.0", "{"ab" * 48}"]
+platforms = ["sev-es", "sev", "snp"]
+runtime = ["wasmkeep 0.1.0", "{"ab" * 48}", "{"cd" * 32}"]
 cpu = ["x86-64-v3", "x86-64-v4"]
 simulated = "{PIN}"
 
@@ -142,6 +163,16 @@ Turin.fmc = 1
 [snp.chips]
 allow = ["{"01" * 64}", "{"02" * 8}"]
 deny = ["{"03" * 64}"]
+
+[sev]
+generations = ["Naples", "Turin"]
+minimum_api = "1.55"
+minimum_build = {{ Naples = 15, Turin = 54 }}
+owners = ["{"08" * 32}"]
+
+[sev.guest_policy]
+allow = ["debug", "key-sharing", "send"]
+require = ["domain", "sev"]
 """.replace("[snp.minimum_tcb]\nTurin.fmc = 1\n", "[snp.minimum_tcb.Turin]\nfmc = 1\n")
 
 
@@ -201,6 +232,20 @@ ERRORS: dict[str, tuple[str, str, int, str]] = {
     "a table nested by a dotted key": (f"snp.chips{'.a' * 5000} = 1", "policy.unknown-key", 1, "snp.chips.a"),
     "nested lists": (f"runtime = {'[' * 5000}{']' * 5000}", "policy.syntax", 0, ""),
     "a line of spaces": (f"[{' ' * 20000}x", "policy.syntax", 0, "not TOML"),
+    "SEV build too large": ("[sev]\nminimum_build = 256", "policy.value", 2, "0 to 255"),
+    "SEV build a flag": ("[sev]\nminimum_build = true", "policy.value", 2, "0 to 255"),
+    "SEV build of no generation": ("[sev.minimum_build]\nGeona = 1", "policy.value", 1, "Genoa"),
+    "SEV build a list": ("[sev]\nminimum_build = [1]", "policy.value", 2, "0 to 255"),
+    "SEV API a number": ("[sev]\nminimum_api = 0.24", "policy.value", 2, '"0.24"'),
+    "owner cut": ('[sev]\nowners = ["ab"]', "policy.value", 2, "64"),
+    "unknown SEV bit": ('[sev.guest_policy]\nallow = ["es"]', "policy.value", 2, "key-sharing"),
+    "SEV key mistyped": ("[sev]\nowner = []", "policy.unknown-key", 2, "'owners'"),
+    "SEV bit always required": (
+        '[sev.guest_policy]\nrequire = ["nodbg"]',
+        "policy.value",
+        2,
+        "domain",
+    ),
     "age zero": ("[revocation]\nmax_age_days = 0", "policy.value", 2, "1 to 3660"),
     **{
         f"{root.name} pinned as a simulator": (
@@ -227,7 +272,11 @@ def test_errors(case: str) -> None:
 
 def test_a_flag_chooses_among_what_a_policy_names() -> None:
     assert Policy.default().narrowed("snp").platforms == ("snp",)
-    for kind in ("tdx", "nonsense"):
+    both = Policy.default(platforms=("snp", "sev-es"))
+    assert both.narrowed("sev-es").platforms == ("sev-es",)
+    with pytest.raises(ConfigurationError):
+        Policy.default(platforms=())
+    for kind in ("tdx", "nonsense", "sev", "sev-es"):
         with pytest.raises(ConfigurationError) as caught:
             Policy.default().narrowed(kind)
         assert caught.value.check == "policy.platform"
@@ -255,6 +304,10 @@ def test_the_identifier_follows_what_decides() -> None:
         replace(one, snp=SnpPolicy(chips_deny=frozenset({b"\1" * 64}))),
         replace(one, snp=SnpPolicy(chips_allow=frozenset({b"\1" * 64}))),
         read("[snp.minimum_tcb.Genoa]\nsnp = 24"),
+        read('platforms = ["snp", "sev-es"]'),
+        read('platforms = ["sev-es", "snp"]'),
+        read("[sev.minimum_build]\nGenoa = 24"),
+        read(f'[sev]\nowners = ["{"ab" * 32}"]'),
     ]
     assert len({policy.identifier for policy in (one, *others)}) == len(others) + 1
     chips = [bytes([value]) * 64 for value in range(9)]

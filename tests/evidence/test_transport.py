@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 from tests.evidence import forge as make
 from tests.evidence.forge import Forge
+from tests.evidence.sev_forge import SEV_KEYS, SevForge
 from tests.evidence.soak import SETTINGS
 from tests.evidence.test_refusals import vlek
-from wasmkeep.evidence import Rejected, SnpEvidence, cmw, pem
+from wasmkeep.evidence import Rejected, SevEvidence, SnpEvidence, cmw, pem
+from wasmkeep.evidence.sev.evidence import KINDS, SevKind
 from wasmkeep.evidence.snp.table import CertificateTable, decode, encode
 
 Json = dict[str, Any]  # Any: JSON
@@ -44,6 +47,76 @@ def test_what_a_collection_looks_like(forge: Forge) -> None:
     assert {label: record[0] for label, record in data.items() if label != "__cmwc_t"} == cmw.MEDIA_TYPES[
         "snp"
     ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_collection_of_sev(sev_forge: SevForge, kind: SevKind) -> None:
+    evidence = sev_forge.evidence(kind)
+    for binding in (None, b"nonce and keys"):
+        collection = cmw.EvidenceCollection(evidence, binding)
+        data = cmw.encode(collection)
+        assert cmw.decode(data) == collection
+    members = json.loads(data)
+    assert members["__cmwc_t"] == cmw.COLLECTION_TYPES[kind] == f"tag:wasmkeep.invalid,2026:{kind}-evidence#1"
+    del members["__cmwc_t"]
+    assert {label: (record[0], record[2]) for label, record in members.items()} == {
+        "launch": ("application/vnd.wasmkeep.sev-launch", 4),
+        "binding": ("application/vnd.wasmkeep.binding", 4),
+        "certs": ("application/vnd.wasmkeep.sev-certs", 2),
+    }
+    assert {label: record[0] for label, record in members.items()} == cmw.MEDIA_TYPES[kind]
+    everything = b"".join(base64.urlsafe_b64decode(record[1] + "==") for record in members.values())
+    for secret in (SEV_KEYS.tik, SEV_KEYS.proof_key):
+        assert secret not in everything
+
+
+def _resized(label: str, change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    def edit(members: Json) -> None:
+        value = base64.urlsafe_b64decode(members[label][1] + "==")
+        members[label][1] = base64.urlsafe_b64encode(change(value)).rstrip(b"=").decode()
+
+    return _edit(edit)
+
+
+def test_sev_collections_that_are_refused(sev_forge: SevForge, forge: Forge) -> None:
+    data = cmw.encode(cmw.EvidenceCollection(sev_forge.evidence(), b"binding"))
+    snp = json.loads(cmw.encode(cmw.EvidenceCollection(forge.evidence())))
+    for edit in (
+        _edit(lambda m: m.pop("launch")),
+        _edit(lambda m: m.pop("certs")),
+        _edit(lambda m: m.update(report=snp["report"])),
+        _edit(lambda m: m.update(crl=snp["crl"])),
+        _edit(lambda m: m.update(certs=snp["certs"])),
+        _edit(lambda m: m.update(keys=["application/octet-stream", "AA", 4])),
+        _edit(lambda m: m.update(__cmwc_t=cmw.COLLECTION_TYPE)),
+        _resized("launch", lambda value: value[:-1]),
+        _resized("launch", lambda value: value + b"\0"),
+        _resized("launch", lambda value: value[:3] + b"\1" + value[4:]),
+        _resized("certs", lambda value: value[:-1]),
+        _resized("certs", lambda value: value[2084:]),
+        _resized("certs", lambda value: value + bytes(832)),
+    ):
+        with pytest.raises(Rejected) as caught:
+            cmw.decode(edit(data))
+        assert caught.value.check == "cmw.malformed"
+    for spoilt in (
+        replace(sev_forge.evidence(), build=256),
+        replace(sev_forge.evidence(), policy=-1),
+        replace(sev_forge.evidence(), proof=b""),
+        replace(sev_forge.evidence(), certificates=replace(sev_forge.certificates, ark=b"")),
+    ):
+        with pytest.raises(Rejected) as caught:
+            cmw.encode(cmw.EvidenceCollection(spoilt))
+        assert caught.value.check == "cmw.malformed"
+
+
+def test_the_kind_is_said_twice_and_must_agree(sev_forge: SevForge) -> None:
+    """A collection that calls a plain SEV launch SEV-ES reads, and its verdict refuses it."""
+    data = cmw.encode(cmw.EvidenceCollection(sev_forge.evidence("sev")))
+    renamed = data.replace(b":sev-evidence", b":sev-es-evidence")
+    evidence = cmw.decode(renamed).evidence
+    assert isinstance(evidence, SevEvidence)
+    assert evidence.kind == "sev-es"
 
 
 def _edit(change: Callable[[Json], object]) -> Callable[[bytes], bytes]:
