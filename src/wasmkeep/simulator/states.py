@@ -1,7 +1,7 @@
 """Guest states of an SNP guest and which command is legal in which (SNP firmware ABI 6; SEV.md C.1).
 
-All transitions live in this table. A move it lacks is INVALID_GUEST_STATE and changes nothing. A later SEV or
-SEV-ES guest has its own table beside this one (SEV API 6.1.1).
+All transitions live in this table. A move it lacks is INVALID_GUEST_STATE and changes nothing. SEV and
+SEV-ES guests have their own, in `sev.states`.
 """
 
 from __future__ import annotations
