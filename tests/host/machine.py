@@ -174,56 +174,41 @@ class SevStatus:
     build: int = 40
 
 
-class FakeSevLaunch:
-    """Notes the commands of a launch of SEV or SEV-ES; ``guest`` is there once it was finished."""
+class FakeSevGuest(FakeGuest):
+    """Notes the commands of a launch of SEV or SEV-ES after its measurement."""
 
-    def __init__(
-        self, platform: FakePlatform, kind: str, memory: int, start: tuple[int, bytes, bytes]
-    ) -> None:
-        self.kind, self.memory, self.start = kind, memory, start
-        self.calls: list[tuple[object, ...]] = []
-        self.guest: FakeGuest | None = None
-        self._platform = platform
-        self._closed = False
+    measurement = MEASUREMENT
 
-    async def _note(self, *call: object) -> None:
-        await asyncio.sleep(0)
-        if call[0] == self._platform.refusing_at:
-            raise self._platform.refusing or SystemFailure("platform.firmware", "no")
-        self.calls.append(call)
+    def __init__(self, platform: FakePlatform, keep: Keep, launch: SevLaunched) -> None:
+        super().__init__(platform, keep, memoryview(mmap.mmap(-1, WINDOW_SIZE)))
+        self.launch = launch
+        self.injected: list[tuple[bytes, bytes, int]] = []
+        self.finished = False
 
-    async def update_data(self, gpa: int, data: bytes) -> None:
-        await self._note("data", gpa, data)
+    async def inject(self, header: bytes, data: bytes, gpa: int) -> None:
+        self._platform.refuse("inject")
+        self.injected.append((header, data, gpa))
 
-    async def update_vmsa(self, vmsa: bytes) -> None:
-        await self._note("vmsa", vmsa)
+    async def finish(self) -> None:
+        self._platform.refuse("finish")
+        self.finished = True
 
-    async def set_vcpu(self, vmsa: bytes) -> None:
-        await self._note("vcpu", vmsa)
 
-    async def measure(self) -> bytes:
-        await self._note("measure")
-        return MEASUREMENT
-
-    async def secret(self, header: bytes, gpa: int, data: bytes) -> None:
-        await self._note("secret", header, gpa, data)
-
-    async def finish(self) -> FakeGuest:
-        await self._note("finish")
-        self.guest = self._platform.guest()
-        self._closed = True
-        return self.guest
-
-    async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._platform.alive -= 1
+@dataclass(frozen=True)
+class SevLaunched:
+    kind: str
+    memory: int
+    regions: tuple[Region, ...]
+    vmsa: bytes
+    policy: int
+    owner_certificate: bytes
+    session: bytes
 
 
 @dataclass
 class FakePlatform:
     """Launches ``keep`` for everyone. ``refusing`` is raised by launches; ``stalled`` ones never return.
-    ``refusing_at`` names the command of a SEV launch that refuses."""
+    ``refusing_at`` names the step of a SEV launch that refuses."""
 
     keep: Keep = echo
     refusing: Exception | None = None
@@ -237,7 +222,7 @@ class FakePlatform:
     exported: int = 0
     chip_id: bytes = bytes.fromhex(CHIP_ID)
     launched: list[Launched] = field(default_factory=list)
-    sev_launches: list[FakeSevLaunch] = field(default_factory=list)
+    sev_guests: list[FakeSevGuest] = field(default_factory=list)
     description: Description = field(default_factory=Description)
 
     async def status(self) -> Status:
@@ -263,13 +248,14 @@ class FakePlatform:
         if self.stalled:
             await asyncio.Event().wait()
         self.alive += 1
-        guest = self.guest()
+        guest = FakeGuest(self, self.keep, memoryview(mmap.mmap(-1, WINDOW_SIZE)))
         guest.passing = guest_requests
         self.launched.append(Launched(memory, tuple(regions), vmsa, policy, host_data, guest))
         return guest
 
-    def guest(self) -> FakeGuest:
-        return FakeGuest(self, self.keep, memoryview(mmap.mmap(-1, WINDOW_SIZE)))
+    def refuse(self, step: str) -> None:
+        if self.refusing is not None and self.refusing_at == step:
+            raise self.refusing
 
     async def sev_status(self) -> SevStatus:
         if self.broken:
@@ -286,17 +272,24 @@ class FakePlatform:
         return self.chip_id
 
     async def launch_sev(
-        self, kind: str, memory: int, policy: int, owner_certificate: bytes, session: bytes
-    ) -> FakeSevLaunch:
+        self,
+        kind: str,
+        memory: int,
+        regions: Iterable[Region],
+        vmsa: bytes,
+        *,
+        policy: int,
+        owner_certificate: bytes,
+        session: bytes,
+    ) -> FakeSevGuest:
         await asyncio.sleep(0)
-        if self.refusing is not None and self.refusing_at == "start":
-            raise self.refusing
+        self.refuse("start")
         if self.stalled:
             await asyncio.Event().wait()
         self.alive += 1
-        launch = FakeSevLaunch(self, kind, memory, (policy, owner_certificate, session))
-        self.sev_launches.append(launch)
-        return launch
+        launch = SevLaunched(kind, memory, tuple(regions), vmsa, policy, owner_certificate, session)
+        self.sev_guests.append(FakeSevGuest(self, self.keep, launch))
+        return self.sev_guests[-1]
 
     def begin_next(self) -> None:
         self.began += 1

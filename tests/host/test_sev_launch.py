@@ -78,15 +78,19 @@ def test_a_whole_session(tee: str) -> None:
                 assert await tenant.recv() == b"last package"
                 assert await closed_with(tenant) == (1000, "")
             await host.gone()
-            (launch,) = host.platform.sev_launches
-            assert launch.kind == tee
-            assert launch.start == (LAUNCH.policy, LAUNCH.owner_certificate, LAUNCH.session)
-            vcpu = "vmsa" if tee == "sev-es" else "vcpu"
-            assert [call[0] for call in launch.calls] == ["data", vcpu, "measure", "secret", "finish"]
-            assert launch.calls[3] == ("secret", SECRET.header, SLOT_GPA, SECRET.data)
-            assert launch.guest is not None
-            assert launch.guest.window[0x1200:0x1240] == NONCE + KEY_DIGEST
-            assert host.platform.began == 0, "nothing of a launch can be begun before its tenant speaks"
+            (guest,) = host.platform.sev_guests
+            launch = guest.launch
+            assert (launch.kind, launch.memory, len(launch.vmsa)) == (tee, machine.MEMORY, 4096)
+            assert [region.gpa for region in launch.regions] == [0x10_0000]
+            assert (launch.policy, launch.owner_certificate, launch.session) == (
+                LAUNCH.policy,
+                LAUNCH.owner_certificate,
+                LAUNCH.session,
+            )
+            assert guest.injected == [(SECRET.header, SECRET.data, SLOT_GPA)]
+            assert guest.finished
+            assert guest.window[0x1200:0x1240] == NONCE + KEY_DIGEST
+            assert host.platform.began == 1
 
     run(scenario())
 
@@ -97,7 +101,7 @@ def test_a_tenant_who_says_nothing_costs_no_key_slot() -> None:
             created = await host.create(tee="sev-es")
             async with host.session(created["id"]) as tenant:
                 assert await closed_with(tenant) == (4003, "the tenant's launch message did not come (0.1 s)")
-            assert host.platform.sev_launches == []
+            assert host.platform.sev_guests == []
             await host.gone()
 
     run(scenario())
@@ -134,7 +138,7 @@ def test_a_tenant_who_never_connects_costs_nothing_but_a_keep() -> None:
         async with daemon(tees=TEES, limits=Limits(connect_seconds=0.1)) as host:
             await host.create(tee="sev")
             await until(lambda: not host.running.host.keeps.owners())
-            assert host.platform.sev_launches == []
+            assert host.platform.sev_guests == []
 
     run(scenario())
 
@@ -147,7 +151,7 @@ def test_what_is_no_launch_message_launches_nothing(size: int) -> None:
             async with host.session(created["id"]) as tenant:
                 await tenant.send(b"x" * size)
                 assert await closed_with(tenant) == (1007, "malformed: launch message")
-            assert host.platform.sev_launches == []
+            assert host.platform.sev_guests == []
 
     run(scenario())
 
@@ -167,7 +171,7 @@ def test_what_is_no_secret_ends_the_keep(size: int) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("command", ["start", "data", "vmsa", "measure", "secret", "finish"])
+@pytest.mark.parametrize("command", ["start", "inject", "finish"])
 @pytest.mark.parametrize(
     ("error", "ending"),
     [
@@ -188,7 +192,7 @@ def test_a_command_that_is_refused_leaves_nothing(
             created = await host.create(tee="sev-es")
             async with host.session(created["id"]) as tenant:
                 await tenant.send(LAUNCH.encode())
-                if command in {"secret", "finish"}:
+                if command != "start":
                     await tenant.recv()
                     await tenant.send(SECRET.encode())
                 assert await closed_with(tenant) == ending
@@ -374,9 +378,9 @@ def test_a_liar_alters_whatever_a_launch_carries() -> None:
                 assert measured.measure == b"M" * 32
                 await tenant.send(SECRET.encode())
                 assert await tenant.recv() == machine.OFFER
-            (launch,) = host.platform.sev_launches
-            assert (launch.kind, launch.start[2]) == ("sev", b"S" * 128)
-            assert [call[2] for call in launch.calls if call[0] == "secret"] == [SLOT_GPA, 0x10_0000]
+            (guest,) = host.platform.sev_guests
+            assert (guest.launch.kind, guest.launch.session) == ("sev", b"S" * 128)
+            assert [gpa for _, _, gpa in guest.injected] == [SLOT_GPA, 0x10_0000]
 
     run(scenario())
 
@@ -402,6 +406,6 @@ def test_snp_is_launched_as_before_beside_them() -> None:
             created = await host.create()
             async with host.session(created["id"]) as tenant:
                 assert await tenant.recv() == machine.OFFER
-            assert host.platform.sev_launches == []
+            assert host.platform.sev_guests == []
 
     run(scenario())

@@ -18,7 +18,7 @@ from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
 from wasmkeep.host import endings, launch_sev, launch_snp
 from wasmkeep.host.endings import Ending, EndKeep
 from wasmkeep.host.inbox import Inbox
-from wasmkeep.host.machine import Guest, Platform
+from wasmkeep.host.machine import Guest, Platform, SnpGuest
 from wasmkeep.host.settings import Limits
 from wasmkeep.host.tap import LaunchOrder, SecretPacket, Tap
 from wasmkeep.host.watch import Watch
@@ -73,6 +73,7 @@ class Keep:
         self._guest_messages = self._passing
         self._empty_exchanges = 0
         self._guest: Guest | None = None
+        self._asking: SnpGuest | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted_ending: Ending | None = None
         self._closing = False
@@ -148,10 +149,10 @@ class Keep:
         order = self._tap.launch(self.identifier, self._order)
         if order.tee == "snp":
             with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
-                guest = await launch_snp.launch(self._platform, order, self._passing)
+                self._guest = self._asking = await launch_snp.launch(self._platform, order, self._passing)
         else:
-            guest = await launch_sev.launch(self._platform, order, self)
-        self._guest = guest
+            self._guest = await launch_sev.launch(self._platform, order, self)
+        guest = self._guest
         write_hints(guest.window, order.nonce, order.tenant_key_digest, order.tsc_khz)
         return guest
 
@@ -183,7 +184,7 @@ class Keep:
                 case Exchange() as exchange:
                     await self._exchange(guest, exchange)
                 case GuestMessage() as message:
-                    await self._pass_to_secure_processor(guest, message)
+                    await self._pass_to_secure_processor(message)
                 case Last(message):
                     await self._send(await self._joined(), message)
                     return endings.DONE
@@ -201,7 +202,10 @@ class Keep:
             where = "" if stopped.rip is None else f" at {stopped.rip:#x}"
             raise EndKeep(endings.misbehaved(f"it stopped ({stopped.kind}){where}"))
 
-    async def _pass_to_secure_processor(self, guest: Guest, message: GuestMessage) -> None:
+    async def _pass_to_secure_processor(self, message: GuestMessage) -> None:
+        guest = self._asking
+        if guest is None:
+            raise EndKeep(endings.INTERNAL)
         self._guest_messages += 1
         if self._guest_messages > self._limits.guest_messages:
             raise EndKeep(endings.misbehaved(f"more than {self._limits.guest_messages} guest messages"))
@@ -218,8 +222,7 @@ class Keep:
         await self._send(channel, exchange.message)
         if not self._booted:
             self._booted = True
-            if self._order.tee == "snp":
-                self._platform.begin_next()  # while the tenant judges the evidence
+            self._platform.begin_next()  # while the tenant judges the evidence
         answer = self._inbox.take()
         if answer is None:
             answer = await self._await_message(exchange)

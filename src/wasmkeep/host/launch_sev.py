@@ -16,12 +16,13 @@ none, and one who does not answer a measurement has it for ``launch_seconds`` at
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from wasmkeep.errors import SessionError
 from wasmkeep.host.endings import EndKeep, malformed
-from wasmkeep.host.machine import Guest, Platform, SevLaunch
+from wasmkeep.host.machine import Guest, Platform, SevStatus
 from wasmkeep.host.tap import LaunchOrder, SecretPacket
 from wasmkeep.protocol.pre_attested import SLOT_GPA, LaunchMessage, MeasurementMessage, SecretMessage
 
@@ -52,39 +53,33 @@ async def launch(platform: Platform, order: LaunchOrder, talk: Talk) -> Guest:
     """Everything up to, and not including, the first run. Raises what the machine raises, and ``EndKeep``."""
     wanted = _launch_message(await talk.receive("the tenant's launch message"))
     with talk.step():
-        started = await platform.launch_sev(
-            order.tee, order.memory, wanted.policy, wanted.owner_certificate, wanted.session
+        guest = await platform.launch_sev(
+            order.tee,
+            order.memory,
+            order.regions,
+            order.vmsa,
+            policy=wanted.policy,
+            owner_certificate=wanted.owner_certificate,
+            session=wanted.session,
         )
     try:
         with talk.step():
-            measured = await _load(platform, started, order)
-        await talk.send(measured.encode())
+            status = await platform.sev_status()
+        await talk.send(_measured(status, guest.measurement).encode())
         secret = _secret_message(await talk.receive("the tenant's secret"))
         with talk.step():
             for packet in talk.secrets(SecretPacket(secret.header, secret.data, SLOT_GPA)):
-                await started.secret(packet.header, packet.gpa, packet.data)
-            return await started.finish()
+                await guest.inject(packet.header, packet.data, packet.gpa)
+            await guest.finish()
     except BaseException:
-        await started.close()
+        await asyncio.shield(guest.close())
         raise
+    return guest
 
 
-async def _load(platform: Platform, started: SevLaunch, order: LaunchOrder) -> MeasurementMessage:
-    for region in order.regions:
-        await started.update_data(region.gpa, region.data)
-    if order.tee == "sev-es":
-        await started.update_vmsa(order.vmsa)
-    else:
-        await started.set_vcpu(order.vmsa)
-    measurement = await started.measure()
-    status = await platform.sev_status()
-    return MeasurementMessage(
-        status.api_major,
-        status.api_minor,
-        status.build,
-        measurement[:_MNONCE_OFFSET],
-        measurement[_MNONCE_OFFSET:],
-    )
+def _measured(status: SevStatus, measurement: bytes) -> MeasurementMessage:
+    measure, mnonce = measurement[:_MNONCE_OFFSET], measurement[_MNONCE_OFFSET:]
+    return MeasurementMessage(status.api_major, status.api_minor, status.build, measure, mnonce)
 
 
 def _launch_message(message: bytes) -> LaunchMessage:

@@ -7,7 +7,7 @@ this must lead to.
 
 from __future__ import annotations
 
-from wasmkeep.host.machine import Guest, Platform
+from wasmkeep.host.machine import Platform, SnpGuest
 from wasmkeep.host.tap import LaunchOrder
 
 __all__ = ["DEFAULT_GUEST_POLICY", "launch"]
@@ -16,7 +16,7 @@ DEFAULT_GUEST_POLICY = 0x3_0000
 """SMT allowed (bit 16), reserved one (bit 17); no debug, no migration agent, any firmware ABI."""
 
 
-async def launch(platform: Platform, order: LaunchOrder, guest_requests: int) -> Guest:
+async def launch(platform: Platform, order: LaunchOrder, guest_requests: int) -> SnpGuest:
     """Everything up to, and not including, the first run. Raises what the machine raises.
 
     The guest's first ``guest_requests`` to the secure processor go there without an exit.

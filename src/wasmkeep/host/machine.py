@@ -17,7 +17,8 @@ __all__ = [
     "Platform",
     "PlatformStatus",
     "Region",
-    "SevLaunch",
+    "SevGuest",
+    "SnpGuest",
     "SevStatus",
     "Tee",
 ]
@@ -62,8 +63,13 @@ class Guest(Protocol):
         ...
 
     async def run(self) -> Exit: ...
-    async def guest_request(self, request_gpa: int, response_gpa: int) -> int: ...
     async def close(self) -> None: ...
+
+
+class SnpGuest(Guest, Protocol):
+    """A guest that may ask the secure processor: both addresses are pages of the window."""
+
+    async def guest_request(self, request_gpa: int, response_gpa: int) -> int: ...
 
 
 class MachineDescription(Protocol):
@@ -109,34 +115,22 @@ class SevStatus(Protocol):
     def build(self) -> int: ...
 
 
-class SevLaunch(Protocol):
-    """A guest of SEV or SEV-ES between LAUNCH_START and LAUNCH_FINISH. ``close`` destroys it at any time."""
+class SevGuest(Guest, Protocol):
+    """A guest of SEV or SEV-ES, launched up to LAUNCH_MEASURE.
 
-    async def update_data(self, gpa: int, data: bytes) -> None:
-        """LAUNCH_UPDATE_DATA: measured and encrypted in place."""
-        ...
+    ``measurement`` is what that gave: MEASURE of 32 bytes and MNONCE of 16.
+    """
 
-    async def update_vmsa(self, vmsa: bytes) -> None:
-        """LAUNCH_UPDATE_VMSA, SEV-ES: the one vCPU's initial state, 4096 bytes, measured and encrypted."""
-        ...
+    @property
+    def measurement(self) -> bytes: ...
 
-    async def set_vcpu(self, vmsa: bytes) -> None:
-        """Plain SEV: the one vCPU's registers, from a page laid out as a VMSA. Nothing measures them."""
-        ...
-
-    async def measure(self) -> bytes:
-        """LAUNCH_MEASURE: MEASURE of 32 bytes and MNONCE of 16."""
-        ...
-
-    async def secret(self, header: bytes, gpa: int, data: bytes) -> None:
+    async def inject(self, header: bytes, data: bytes, gpa: int) -> None:
         """LAUNCH_SECRET: a packet's header of 52 bytes and its data, decrypted to ``gpa``."""
         ...
 
-    async def finish(self) -> Guest:
-        """LAUNCH_FINISH: the guest, which is not running yet."""
+    async def finish(self) -> None:
+        """LAUNCH_FINISH. What it is refused for may be raised by the first ``run``."""
         ...
-
-    async def close(self) -> None: ...
 
 
 class Platform(Protocol):
@@ -156,7 +150,7 @@ class Platform(Protocol):
         id_block: bytes | None = None,
         id_auth: bytes | None = None,
         guest_requests: int = 0,
-    ) -> Guest:
+    ) -> SnpGuest:
         """A guest of ``memory`` bytes, launched as far as it can be without running.
 
         Its first ``guest_requests`` to the secure processor are passed on without an exit.
@@ -175,11 +169,20 @@ class Platform(Protocol):
         ...
 
     async def launch_sev(
-        self, kind: str, memory: int, policy: int, owner_certificate: bytes, session: bytes
-    ) -> SevLaunch:
-        """A guest of ``kind`` ``sev`` or ``sev-es``, up to LAUNCH_START: from now on it has a key slot.
+        self,
+        kind: str,
+        memory: int,
+        regions: Iterable[Region],
+        vmsa: bytes,
+        *,
+        policy: int,
+        owner_certificate: bytes,
+        session: bytes,
+    ) -> SevGuest:
+        """A guest of ``kind`` ``sev`` or ``sev-es``, launched with a key slot and measured.
 
         ``owner_certificate`` is 2084 bytes, ``session`` 128; ``policy`` the u32 that the session vouches for.
+        The regions are measured in their order; then ``vmsa``, but for plain SEV, whose vCPU it only sets.
         """
         ...
 
