@@ -21,7 +21,7 @@ async def begun(on: Platform) -> Shell:
     on.begin_next()
     shell = on._spare
     assert shell is not None
-    await asyncio.wait([shell._created, shell._initialised, *shell._launched])
+    await asyncio.wait([shell._created, *shell._begun])
     return shell
 
 

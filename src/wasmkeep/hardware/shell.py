@@ -1,21 +1,24 @@
 """A guest made ahead: machine, memory and window, with or without the beginning of a launch.
 
-A host keeps one ready for the next tenant. What a tenant chooses (host data, an ID block) comes with
-LAUNCH_FINISH, so everything before it, all that is long, can be done while nobody waits.
+A host keeps one ready for the next tenant. What a tenant chooses comes late: under SNP with LAUNCH_FINISH
+(host data, an ID block), under SEV and SEV-ES with LAUNCH_START (owner, session). So what is before it, which
+is long, can be done while nobody waits.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from typing import NamedTuple
 
 from wasmkeep.hardware import kvm_sev, kvm_sev_calls, machine_calls, psp_sev
-from wasmkeep.hardware.calls import File, IoctlRefused
+from wasmkeep.hardware.calls import Call, File, IoctlRefused
 from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
 from wasmkeep.hardware.frames import Frame, encode_call
-from wasmkeep.hardware.machine_calls import WINDOW_SIZE
+from wasmkeep.hardware.kvm_sev import VmType
+from wasmkeep.hardware.machine_calls import WINDOW_SIZE, CpuChoice, GuestFlags
 
-_INIT2 = encode_call(kvm_sev_calls.init2())
+_GHCB_VERSIONS = {VmType.SEV: 0, VmType.SEV_ES: kvm_sev.GHCB_VERSION, VmType.SNP: kvm_sev.GHCB_VERSION}
 
 
 def checked(answer: Answer) -> tuple[bytes, ...]:
@@ -29,49 +32,60 @@ def checked(answer: Answer) -> tuple[bytes, ...]:
     return answer.result.memory
 
 
-class Shell:
-    """Begins to be made when it is constructed; `window` waits for it. `discard` where it is not wanted.
+class Plan(NamedTuple):
+    """What a shell is: its memory in bytes, the VM's type and CPU, and `launch`, what follows INIT2.
 
-    `launch` is SNP_LAUNCH_START and what follows, up to SNP_LAUNCH_FINISH; where it is empty, the shell takes
-    no key slot.
+    A VM of the default type has no INIT2; a bare guest, one without a window, no window.
     """
 
-    def __init__(self, path: str, memory: int, launch: tuple[Frame, ...] = ()) -> None:
-        """Raises `MachineGone`."""
-        self.memory = memory
-        self.launch = launch
-        self.connection = Connection(connect(path))
-        create = encode_call(machine_calls.create_guest(memory))
-        self._created, self._initialised, *self._launched = self.connection.submit([create, _INIT2, *launch])
+    memory: int
+    vm_type: VmType = VmType.SNP
+    launch: tuple[Frame, ...] = ()
+    cpu: CpuChoice = CpuChoice.OWN
+    flags: GuestFlags = GuestFlags.WINDOW
 
-    def fits(self, memory: int, launch: tuple[Frame, ...]) -> bool:
+    def calls(self) -> list[Call]:
+        """KVM_CREATE_VM and INIT2."""
+        create = machine_calls.create_guest(self.memory, self.vm_type, cpu=self.cpu, flags=self.flags)
+        version = _GHCB_VERSIONS.get(self.vm_type)
+        return [create] if version is None else [create, kvm_sev_calls.init2(ghcb_version=version)]
+
+
+class Shell:
+    """Begins to be made when it is constructed; `window` waits for it. `discard` where it is not wanted."""
+
+    def __init__(self, path: str, plan: Plan) -> None:
+        """Raises `MachineGone`."""
+        self.plan = plan
+        self.connection = Connection(connect(path))
+        frames = [*(encode_call(call) for call in plan.calls()), *plan.launch]
+        self._created, *self._begun = self.connection.submit(frames)
+
+    def fits(self, plan: Plan) -> bool:
         """Whether a guest launched so can be finished here."""
-        return self.usable and (self.memory, self.launch) == (memory, launch)
+        return self.usable and self.plan == plan
 
     @property
     def usable(self) -> bool:
         """Whether no call was refused so far, as LAUNCH_START is while all key slots are taken."""
         if self.connection.closed:
             return False
-        answered = (each for each in (self._created, self._initialised, *self._launched) if each.done())
+        answered = (each for each in (self._created, *self._begun) if each.done())
         return all(each.exception() is None and each.result().result.value >= 0 for each in answered)
 
-    async def window(self) -> mmap.mmap:
-        """The window of the finished shell. Raises what its calls raise; it is given back then."""
+    async def window(self) -> mmap.mmap | None:
+        """The window of the finished shell, if it has one. Raises what its calls raise, and is gone then."""
+        window = None
         try:
-            descriptor = checked_descriptor(await self._created)
-            try:
-                window = mmap.mmap(descriptor, WINDOW_SIZE)
-            finally:
-                os.close(descriptor)
-        except BaseException:
-            self.connection.abandon()
-            raise
-        try:
-            for answer in (self._initialised, *self._launched):
+            created = await self._created
+            checked(created)
+            if self.plan.flags & GuestFlags.WINDOW:
+                window = _mapped(created)
+            for answer in self._begun:
                 checked(await answer)
         except BaseException:
-            window.close()
+            if window is not None:
+                window.close()
             self.connection.abandon()
             raise
         return window
@@ -94,9 +108,11 @@ class Shell:
                 os.close(descriptor)
 
 
-def checked_descriptor(answer: Answer) -> int:
-    """The descriptor that came with an answer, owned by the caller. Raises `IoctlRefused`, `MachineGone`."""
-    checked(answer)
+def _mapped(answer: Answer) -> mmap.mmap:
+    """The window whose descriptor came with an answer."""
     if answer.descriptor is None:
         raise MachineGone("it passed no window")
-    return answer.descriptor
+    try:
+        return mmap.mmap(answer.descriptor, WINDOW_SIZE)
+    finally:
+        os.close(answer.descriptor)

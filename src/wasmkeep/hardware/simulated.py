@@ -7,26 +7,36 @@ nothing else.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import functools
 import json
-import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from wasmkeep.hardware import kvm_snp, machine_calls, psp_sev
 from wasmkeep.hardware.calls import Call, IoctlRefused
-from wasmkeep.hardware.connection import Answer, Connection, MachineGone, connect
+from wasmkeep.hardware.connection import Connection, MachineGone, connect
 from wasmkeep.hardware.frames import Frame, encode_call
-from wasmkeep.hardware.machine_calls import EXIT_PORT, ExitReason, RunState
+from wasmkeep.hardware.kvm_sev import VmType
+from wasmkeep.hardware.machine_calls import CpuChoice, GuestFlags, RunState
+from wasmkeep.hardware.machine_guest import Exit, ExitKind, MachineGuest, keep_exit
 from wasmkeep.hardware.psp_sev import SnpPlatformStatus
-from wasmkeep.hardware.shell import Shell, checked
+from wasmkeep.hardware.sev_guest_vm import SevGuest, launch_sev, prepared
+from wasmkeep.hardware.sev_platform import SevPlatform
+from wasmkeep.hardware.shell import Plan, Shell, checked
 
-__all__ = ["Exit", "ExitKind", "Guest", "LaunchRegion", "MachineDescription", "MachineGone", "Platform"]
+__all__ = [
+    "Exit",
+    "ExitKind",
+    "Guest",
+    "LaunchRegion",
+    "MachineDescription",
+    "MachineGone",
+    "MachineTee",
+    "Platform",
+]
 
 _CHUNK = 1 << 20  # bytes of one SNP_LAUNCH_UPDATE
 _RUN = encode_call(machine_calls.run())
@@ -46,12 +56,22 @@ class LaunchRegion(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MachineTee:
+    """A kind of guest that the machine offers, ``snp``, ``sev-es`` or ``sev``; and its key slots."""
+
+    kind: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class MachineDescription:
     """What the machine says of itself. Hints: a tenant believes only evidence.
 
     `cpu` is ``kvm`` or ``process``, `cpu_reason` why it is not ``kvm`` (empty when it is); `root_sha256` the
-    SHA-256 of the simulated ARK's SubjectPublicKeyInfo, hex; `slots` how many guests there can be at once;
-    `kds` the folder of endorsements, shaped like AMD's key distribution service.
+    SHA-256 of the simulated ARK's SubjectPublicKeyInfo, hex; `slots` how many SNP and SEV-ES guests there can
+    be at once, together, `sev_slots` how many of plain SEV; `kds` the folder of endorsements, shaped like
+    AMD's key distribution service; `firmware` and `sev_firmware` are major.minor.build of SNP's ABI and of
+    SEV's API.
     """
 
     machine: str
@@ -64,30 +84,18 @@ class MachineDescription:
     kds: str
     firmware: str
     report_version: int
+    sev_firmware: str
+    sev_slots: int
+    tees: tuple[MachineTee, ...]
 
     @classmethod
     def parse(cls, text: bytes) -> MachineDescription:
         fields = json.loads(text.rstrip(b"\0"))
+        fields["tees"] = tuple(MachineTee(tee["kind"], tee["slots"]) for tee in fields["tees"])
         return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
 
 
-class ExitKind(StrEnum):
-    VMGEXIT = "vmgexit"  # the guest wants its host: read the window
-    SHUTDOWN = "shutdown"  # the guest is dead: a triple fault, another port, an exit nobody serves
-    ENDED = "ended"  # this host closed the guest meanwhile
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """Why a guest came out. `rip` and `cr2` only with the DEBUG policy: no other registers show."""
-
-    kind: ExitKind
-    reason: ExitReason | None = None
-    rip: int | None = None
-    cr2: int | None = None
-
-
-class Platform:
+class Platform(SevPlatform):
     """The machine's platform: its secure processor, and a factory of guests."""
 
     def __init__(self, path: str, connection: Connection, description: MachineDescription) -> None:
@@ -95,7 +103,7 @@ class Platform:
         self._path = path
         self._connection = connection
         self._spare: Shell | None = None
-        self._last: tuple[int, tuple[Frame, ...]] | None = None
+        self._last: Plan | None = None
         self._closing = False
 
     @classmethod
@@ -112,10 +120,6 @@ class Platform:
 
     async def status(self) -> SnpPlatformStatus:
         return psp_sev.decode_status(await self._issue(psp_sev.snp_platform_status()))
-
-    async def get_id(self) -> bytes:
-        """The chip's identity, 64 bytes."""
-        return psp_sev.decode_id(await self._issue(psp_sev.get_id()))
 
     async def set_config(
         self, *, reported_tcb: int, mask_chip_id: bool = False, mask_chip_key: bool = False
@@ -134,8 +138,49 @@ class Platform:
 
     async def create_guest(self, memory: int) -> Guest:
         """An empty guest of `memory` bytes, to be launched step by step. Raises `IoctlRefused`."""
-        shell = Shell(self._path, memory)
+        shell = Shell(self._path, Plan(memory))
         return Guest(shell.connection, await shell.window())
+
+    async def create_sev_guest(
+        self,
+        memory: int,
+        vm_type: VmType = VmType.SEV,
+        *,
+        cpu: CpuChoice = CpuChoice.OWN,
+        window: bool = False,
+    ) -> SevGuest:
+        """An empty guest of `memory` bytes, to be launched step by step, or to arrive from elsewhere.
+
+        Initialised by INIT2; one of the default type is not encrypted, and runs at once. Without a window it
+        is a bare guest, of whole pages. Raises `FirmwareError` (RESOURCE_LIMIT) where every key slot is
+        taken, else `IoctlRefused`.
+        """
+        flags = GuestFlags.WINDOW if window else GuestFlags(0)
+        shell = Shell(self._path, Plan(memory, vm_type, cpu=cpu, flags=flags))
+        return SevGuest(shell.connection, await shell.window(), bare=not window)
+
+    async def launch_sev(
+        self,
+        kind: str,
+        memory: int,
+        regions: Iterable[LaunchRegion],
+        vmsa: bytes | None,
+        *,
+        policy: int,
+        owner_certificate: bytes,
+        session: bytes,
+    ) -> SevGuest:
+        """A keep's guest of `kind` ``sev`` or ``sev-es``, launched and measured: `measurement` says how.
+
+        The regions are measured in the order given; with SEV-ES then the vCPU's `vmsa`, which under plain SEV
+        only sets its registers. What comes before LAUNCH_START was done ahead where `begin_next` was called.
+        Raises `FirmwareError` or `IoctlRefused` of the first call that failed, leaving nothing behind.
+        """
+        image = tuple((region.gpa, region.size, region.data) for region in regions)
+        plan = prepared(kind, memory, image, vmsa)
+        shell = await self._shell(plan)
+        self._last = plan
+        return await launch_sev(shell, image, policy, owner_certificate, session)
 
     async def launch(
         self,
@@ -163,8 +208,9 @@ class Platform:
         finish = kvm_snp.snp_launch_finish(
             host_data, id_block, id_auth, auth_key_en=auth_key, vcek_disabled=vcek_disabled
         )
-        shell = await self._shell(memory, beginning)
-        self._last = (memory, beginning)
+        plan = Plan(memory, launch=beginning)
+        shell = await self._shell(plan)
+        self._last = plan
         passing = machine_calls.pass_guest_requests(guest_requests)
         try:
             finished = shell.connection.submit([encode_call(passing), encode_call(finish)])
@@ -173,14 +219,14 @@ class Platform:
             raise
         return Guest(shell.connection, await shell.window(), finished)
 
-    async def _shell(self, memory: int, beginning: tuple[Frame, ...]) -> Shell:
+    async def _shell(self, plan: Plan) -> Shell:
         """The one made ahead, where it fits. One that does not gives its key slot back first."""
         shell, self._spare = self._spare, None
         if shell is not None:
-            if shell.fits(memory, beginning):
+            if shell.fits(plan):
                 return shell
             await shell.discard()
-        return Shell(self._path, memory, beginning)
+        return Shell(self._path, plan)
 
     @property
     def begun(self) -> int:
@@ -191,7 +237,7 @@ class Platform:
         """Begin a launch like the last one, up to what its tenant will say. For a moment of leisure."""
         if self._spare is None and self._last and not self._closing and not self._connection.closed:
             with suppress(MachineGone):
-                self._spare = Shell(self._path, *self._last)
+                self._spare = Shell(self._path, self._last)
 
     async def __aenter__(self) -> Platform:
         return self
@@ -208,24 +254,8 @@ class Platform:
         await self._connection.close()
 
 
-class Guest:
-    """One guest. It lives as long as its connection: closed, lost or killed, the machine destroys it."""
-
-    def __init__(
-        self, connection: Connection, window: mmap.mmap, finished: Sequence[asyncio.Future[Answer]] = ()
-    ) -> None:
-        """`finished` are the answers to LAUNCH_FINISH and what goes with it, on their way."""
-        self.window = memoryview(window)
-        self._finished = finished
-        self._connection = connection
-        self._mapping = window
-        self._closing = False
-
-    async def _perform(self, *calls: Call) -> tuple[bytes, ...]:
-        memory: tuple[bytes, ...] = ()
-        for answer in self._connection.submit([encode_call(call) for call in calls]):
-            memory = checked(await answer)
-        return memory
+class Guest(MachineGuest):
+    """An SNP guest, a keep's. What LAUNCH_FINISH is refused for may be the first run's error."""
 
     async def launch_start(self, policy: int, gosvw: bytes = bytes(16)) -> None:
         """SNP_LAUNCH_START with a guest policy (SNP firmware ABI 4.3)."""
@@ -234,10 +264,6 @@ class Guest:
     async def launch_update(self, gpa: int, data: bytes | None, size: int, page_type: int) -> None:
         """SNP_LAUNCH_UPDATE of whole pages; `data` None where the page type carries none."""
         await self._perform(*_updates(gpa, data, size, page_type))
-
-    async def set_vmsa(self, page: bytes) -> None:
-        """The vCPU's initial state, which LAUNCH_FINISH measures."""
-        await self._perform(machine_calls.set_vmsa(page))
 
     async def launch_finish(
         self,
@@ -273,7 +299,7 @@ class Guest:
             if error.number == errno.EINTR:
                 return Exit(ExitKind.ENDED)
             raise
-        return _exit(RunState.from_buffer_copy(memory[0]))
+        return keep_exit(RunState.from_buffer_copy(memory[0]))
 
     async def guest_request(self, request_gpa: int, response_gpa: int) -> int:
         """Pass a guest message to the secure processor; the answer is exitinfo2 for the guest (0 = done)."""
@@ -281,26 +307,6 @@ class Guest:
         if answer.result.value < 0:
             raise IoctlRefused(answer.call.name, -answer.result.value)
         return answer.result.value
-
-    async def host_read(self, gpa: int, size: int) -> bytes:
-        """What a read of the machine's memory gives: ciphertext, and plaintext in the window only."""
-        return (await self._perform(machine_calls.host_read(gpa, size)))[1]
-
-    async def __aenter__(self) -> Guest:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Destroy the guest and wait until its key slot is free. At any time, also while it runs."""
-        self._closing = True
-        try:
-            await self._connection.close()
-        finally:
-            self.window.release()
-            with suppress(BufferError):  # somebody still holds a slice; it goes with that
-                self._mapping.close()
 
 
 @functools.lru_cache(maxsize=8)
@@ -330,13 +336,3 @@ def _updates(gpa: int, data: bytes | None, size: int, page_type: int) -> Iterato
     for offset in range(0, size, _CHUNK):
         piece = data[offset : offset + _CHUNK]
         yield kvm_snp.snp_launch_update(gpa + offset, piece, len(piece), page_type)
-
-
-def _exit(state: RunState) -> Exit:
-    try:
-        reason = ExitReason(state.exit_reason)
-    except ValueError:
-        reason = ExitReason.UNKNOWN
-    if reason is ExitReason.IO and state.port == EXIT_PORT:
-        return Exit(ExitKind.VMGEXIT, reason)
-    return Exit(ExitKind.SHUTDOWN, reason, state.rip or None, state.cr2 or None)

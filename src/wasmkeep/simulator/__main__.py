@@ -123,11 +123,11 @@ def _describe(options: Options, identity: Identity, cpu: CpuKind) -> dict[str, A
     }
 
 
-def _tees(facts: Configuration, min_sev_asid: int) -> list[str]:
-    """The kinds of guests that there are key slots for."""
-    tees = ["snp"] if facts.product.has_snp else []
-    tees += ["sev-es"] if min_sev_asid > 1 else []
-    return tees + (["sev"] if min_sev_asid <= facts.slots else [])
+def _tees(facts: Configuration, min_sev_asid: int) -> list[dict[str, Any]]:
+    """The kinds of guests that there are key slots for; SNP and SEV-ES share theirs."""
+    slots = {"snp": min_sev_asid - 1 if facts.product.has_snp else 0}
+    slots |= {"sev-es": min_sev_asid - 1, "sev": facts.slots - min_sev_asid + 1}
+    return [{"kind": kind, "slots": number} for kind, number in slots.items() if number]
 
 
 def _choose_cpu(wanted: str) -> CpuKind:
