@@ -27,6 +27,9 @@ fn physical(block: u64) u64 {
     return layout.pool + block * layout.block;
 }
 
+/// SEV and SEV-ES only encrypt: memory reads as whatever the ciphertext that lay there decrypts to.
+pub const memory_is_zero = tee.current == .snp;
+
 /// Nothing: the tables of the image already are the whole address space.
 pub fn start() void {}
 

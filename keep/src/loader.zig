@@ -145,7 +145,9 @@ pub const Loader = struct {
         };
         run.map();
         for (segments) |*segment| {
-            const whole = pointer(segment.address)[0 .. segment.blocks() * layout.block];
+            // What becomes executable has nothing behind the text; elsewhere nobody looks behind a segment's end.
+            const end = if (segment.allows() == .read_execute) segment.blocks() * layout.block else segment.memory_size;
+            const whole = pointer(segment.address)[0..end];
             try self.read(whole[0..segment.file_size]);
             clear(whole[segment.file_size..]);
         }

@@ -9,6 +9,7 @@
 //!   lock(address, blocks) bool                  maps the segment mapped first read-execute, and ends all changes to
 //!                                               segments
 //!   trap() Trap                                 what the last exception was
+//!   memory_is_zero                              whether memory that was not part of the launch reads as zero
 
 const options = @import("options");
 

@@ -4,7 +4,6 @@
 const std = @import("std");
 const layout = @import("layout.zig");
 const machine = @import("machine.zig");
-const tee = @import("tee.zig");
 
 const pages_per_block = layout.block / layout.page;
 const wasm_pages_per_block = layout.block / layout.wasm_page;
@@ -34,7 +33,7 @@ pub const Pool = struct {
 /// Makes memory zero that was not part of the launch, where it is not zero by itself. To be called for whatever of it
 /// is given to the program for the first time.
 pub fn clear(fresh: []u8) void {
-    if (tee.clears_memory) @memset(fresh, 0);
+    if (!machine.current.memory_is_zero) @memset(fresh, 0);
 }
 
 /// A mapping that the rules allow cannot fail; if it does, something is wrong with the keep, and it ends.

@@ -21,7 +21,3 @@ pub const session = switch (current) {
 
 /// Whether an exit is stated on the GHCB page. On SEV a host sees the processor's registers: nothing needs saying.
 pub const states_exits = current != .sev;
-
-/// Whether memory that was not part of the launch has to be cleared before it is used: SEV only encrypts it, so it
-/// reads as whatever the ciphertext that lay there decrypts to.
-pub const clears_memory = current != .snp;

@@ -4,6 +4,9 @@ const layout = @import("layout.zig");
 const linux = @import("linux.zig");
 const machine = @import("machine.zig");
 
+/// It is; that it need not be is part of the test.
+pub const memory_is_zero = false;
+
 var started = false;
 pub var locked_blocks: ?u64 = null;
 

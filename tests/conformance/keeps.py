@@ -12,7 +12,7 @@ from pathlib import Path
 
 import wasmtime
 
-from tests.keep.bare_machine import KvmMachine, Machine, ProcessMachine, configuration_page, secrets_page
+from tests.keep.bare_machine import KvmMachine, Machine, ProcessMachine, configuration_page
 from tests.keep.wire import Outcome, Relay
 from wasmkeep.hardware.kvm import Kvm
 from wasmkeep.image import MachineKind, read_image
@@ -59,11 +59,11 @@ def _image(kind: MachineKind) -> bytes:
 
 
 def _machine(kind: MachineKind, memory: int) -> Callable[[bytes], Machine]:
-    def make(key: bytes) -> Machine:
-        pages = secrets_page(key), configuration_page(memory)
-        if kind is MachineKind.SNP:
-            return KvmMachine(_kvm(), _image(kind), *pages, memory)
-        return ProcessMachine(_image(kind), *pages)
+    def make(launch_page: bytes) -> Machine:
+        pages = launch_page, configuration_page(memory)
+        if kind.process:
+            return ProcessMachine(_image(kind), *pages)
+        return KvmMachine(_kvm(), _image(kind), *pages, memory)
 
     return make
 
@@ -87,7 +87,7 @@ def in_keep(kind: MachineKind, program: Program, given: Given) -> Outcome:
         started_ns=delivery.wall_clock,
         salts=salts,
     )
-    return Relay(_machine(kind, given.machine)).run(shipment, given.stdin)
+    return Relay(_machine(kind, given.machine), tee=kind.tee).run(shipment, given.stdin)
 
 
 def ended(outcome: Outcome) -> Result:

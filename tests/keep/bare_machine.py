@@ -1,7 +1,9 @@
 """A machine for testing the keep alone: it launches an image, answers its guest messages, shows every exit.
 
-It is not a simulator: nothing is measured, and the secure processor is a stand-in that signs nothing. Both
-kinds of machine look the same from outside: `window`, `run`, `close`.
+It is not a simulator: nothing is measured, and the secure processor is a stand-in that signs nothing. What a
+launch gives a keep alone is a page that the test makes: a secrets page (snp), or a slot with the tenant's
+packet, as LAUNCH_SECRET would leave it (sev, sev-es). Both kinds of machine look the same from outside:
+`window`, `run`, `close`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from wasmkeep.image.elf import load_segments
 from wasmkeep.image.vmsa import ImageHeader
 
 WINDOW, WINDOW_SIZE = 0x20_0000, 1 << 20
-SECRETS, CONFIGURATION, IMAGE = 0x1_3000, 0x1_4000, 0x10_0000
+LAUNCH_PAGE, CONFIGURATION, IMAGE = 0x1_3000, 0x1_4000, 0x10_0000
 REQUEST, RESPONSE = 0x2000, 0x3000
 MEASUREMENT = bytes(range(48))
 MEMORY = 64 << 20
@@ -106,26 +108,51 @@ class StandInProcessor:
         return bytes(header) + sealed[:-16]
 
 
+def slot_page(*packets: tuple[int, bytes]) -> bytes:
+    """The launch slot, with packets at these offsets."""
+    page = bytearray(4096)
+    for at, packet in packets:
+        page[at : at + len(packet)] = packet
+    return bytes(page)
+
+
 class KvmMachine:
-    """The snp image on the real processor, entered as its VMSA would have it."""
+    """A guest kind's image on the real processor, entered as its VMSA would have it.
+
+    ``garbage`` is what memory holds that is not part of the launch, as on SEV and SEV-ES; none means zeros.
+    """
 
     def __init__(
-        self, kvm: Kvm, elf: bytes, secrets: bytes, configuration: bytes, memory: int = MEMORY
+        self,
+        kvm: Kvm,
+        elf: bytes,
+        launch_page: bytes,
+        configuration: bytes,
+        memory: int = MEMORY,
+        *,
+        garbage: bytes = b"",
     ) -> None:
         self.memory = Memory(memory)
         descriptor = create_window(WINDOW_SIZE)
         self.memory.share(WINDOW, WINDOW_SIZE, descriptor)
         os.close(descriptor)
         self.window = self.memory.view[WINDOW : WINDOW + WINDOW_SIZE]
+        if garbage:
+            self.memory.view[WINDOW + WINDOW_SIZE :] = garbage * (
+                (memory - WINDOW - WINDOW_SIZE) // len(garbage)
+            )
+            self.memory.view[:WINDOW] = garbage * (WINDOW // len(garbage))
         for segment in load_segments(elf):
-            self.memory.view[segment.address : segment.address + len(segment.data)] = segment.data
-        self.memory.view[SECRETS : SECRETS + 4096] = secrets
+            whole = segment.data.ljust(-(-segment.size // 4096) * 4096, b"\0")
+            self.memory.view[segment.address : segment.address + len(whole)] = whole
+        self.memory.view[LAUNCH_PAGE : LAUNCH_PAGE + 4096] = launch_page
         self.memory.view[CONFIGURATION : CONFIGURATION + 4096] = configuration
         self._vm = kvm.create_vm()
         self._vm.add_memory(0, 0, self.memory)
         self._vcpu = self._vm.create_vcpu()
         self.cycles_khz = self._vcpu.tsc_khz()
-        _enter_ring3(self._vcpu, ImageHeader.decode(bytes(self.memory.view[IMAGE : IMAGE + 64])))
+        header = ImageHeader.decode(bytes(self.memory.view[IMAGE : IMAGE + 64]))
+        _enter_ring3(self._vcpu, header, mce=bool(garbage))
 
     def run(self) -> Exited | Stopped:
         while True:
@@ -139,6 +166,15 @@ class KvmMachine:
                 regs = self._vcpu.get_regs()
                 return Stopped(f"KVM exit {reason} at {regs.rip:#x}, {self._vcpu.exit_data(16).hex()}")
 
+    def registers(self) -> k.Regs:
+        """As a host sees them at an exit where they are not encrypted."""
+        return self._vcpu.get_regs()
+
+    def vector_registers(self) -> bytes:
+        """YMM0 to YMM15: their low halves, then their high halves, 512 bytes."""
+        area = self._vcpu.get_xsave()
+        return area[160:416] + area[576:832]
+
     def interrupt(self) -> None:
         self._vcpu.interrupt()
 
@@ -149,7 +185,7 @@ class KvmMachine:
         self.memory.close()
 
 
-def _enter_ring3(vcpu: Vcpu, header: ImageHeader) -> None:
+def _enter_ring3(vcpu: Vcpu, header: ImageHeader, *, mce: bool) -> None:
     sregs = vcpu.get_sregs()
     flat = {"limit": 0xFFFF_FFFF, "present": 1, "dpl": 3, "s": 1, "g": 1}
     sregs.cs = k.Segment(selector=0x1B, type=11, l=1, **flat)
@@ -158,7 +194,7 @@ def _enter_ring3(vcpu: Vcpu, header: ImageHeader) -> None:
     sregs.tr = k.Segment(base=header.tss, limit=header.tss_limit, selector=0x28, type=11, present=1)
     sregs.gdt = k.Dtable(base=header.gdt, limit=header.gdt_limit)
     sregs.idt = k.Dtable(base=header.idt, limit=header.idt_limit)
-    sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = 0x8005_0033, header.cr3, 0x4_0620, 0xD00
+    sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = 0x8005_0033, header.cr3, 0x4_0620 | mce << 6, 0xD00
     vcpu.set_sregs(sregs)
     vcpu.set_xcr0(7)
     vcpu.set_fpu(0x37F, 0x1F80)
@@ -166,15 +202,15 @@ def _enter_ring3(vcpu: Vcpu, header: ImageHeader) -> None:
 
 
 class ProcessMachine:
-    """The process image in its sandbox."""
+    """A process kind's image in its sandbox."""
 
-    def __init__(self, elf: bytes, secrets: bytes, configuration: bytes) -> None:
+    def __init__(self, elf: bytes, launch_page: bytes, configuration: bytes) -> None:
         window = create_window(WINDOW_SIZE)
         self._mapping = mmap.mmap(window, WINDOW_SIZE)
         self.window = memoryview(self._mapping)
         self._exits, theirs = socket.socketpair()
         pages = os.memfd_create("pages")
-        os.pwrite(pages, configuration + secrets, 0)
+        os.pwrite(pages, configuration + launch_page, 0)
         program = os.memfd_create("keep")
         os.pwrite(program, elf, 0)
         self._program = program

@@ -15,13 +15,16 @@ from tests.keep.bare_machine import (
     Machine,
     ProcessMachine,
     configuration_page,
-    secrets_page,
 )
 from tests.keep.wire import Relay
 from wasmkeep.hardware.kvm import Kvm
 
 IMAGES = Path(__file__).resolve().parents[2] / "src" / "wasmkeep" / "image"
 KINDS = ("snp", "process")
+PRE_ATTESTED = ("sev", "sev-es", "process-sev", "process-sev-es")
+ALL_KINDS = KINDS + PRE_ATTESTED
+GARBAGE = bytes(range(1, 256)) + b"\xff"
+"""What lies in memory that was not launched, where that is not zero."""
 
 MachineOf = Callable[[bytes], Machine]
 
@@ -50,14 +53,19 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def machine_of(kind: str, request: pytest.FixtureRequest) -> MachineOf:
-    """Makes a machine of the kind under test, given the secure processor's key."""
-    if kind == "process":
-        return lambda key: ProcessMachine(image(kind), secrets_page(key), configuration_page())
+    """Makes a machine of the kind under test, given the page that its launch gives the keep alone."""
+    if kind.startswith("process"):
+        return lambda page: ProcessMachine(image(kind), page, configuration_page())
     kvm = request.getfixturevalue("kvm")
-    return lambda key: KvmMachine(kvm, image(kind), secrets_page(key), configuration_page(), MEMORY)
+    garbage = GARBAGE if kind in PRE_ATTESTED else b""
+    return lambda page: KvmMachine(kvm, image(kind), page, configuration_page(), MEMORY, garbage=garbage)
+
+
+def tee_of(kind: str) -> str:
+    return "snp" if kind == "process" else kind.removeprefix("process-")
 
 
 @pytest.fixture
-def relay(machine_of: MachineOf) -> Relay:
+def relay(machine_of: MachineOf, kind: str) -> Relay:
     """A well-behaved host and a tenant around one fresh machine."""
-    return Relay(machine_of)
+    return Relay(machine_of, tee=tee_of(kind))

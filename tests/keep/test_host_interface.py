@@ -18,7 +18,6 @@ from tests.keep.bare_machine import (
     Machine,
     ProcessMachine,
     configuration_page,
-    secrets_page,
 )
 from tests.keep.conftest import image
 from tests.keep.test_refusals import codes, good_invocation, good_program
@@ -173,16 +172,16 @@ def offered_salt(machine: Machine) -> bytes:
 
 
 def snp_machine(kvm: Kvm, **changed: bytes) -> Callable[[bytes], Machine]:
-    def make(key: bytes) -> Machine:
-        pages = {"secrets": secrets_page(key), "configuration": configuration_page()} | changed
+    def make(page: bytes) -> Machine:
+        pages = {"secrets": page, "configuration": configuration_page()} | changed
         return KvmMachine(kvm, image("snp"), pages["secrets"], pages["configuration"], MEMORY)
 
     return make
 
 
 def process_machine(**changed: bytes) -> Callable[[bytes], Machine]:
-    def make(key: bytes) -> Machine:
-        pages = {"secrets": secrets_page(key), "configuration": configuration_page()} | changed
+    def make(page: bytes) -> Machine:
+        pages = {"secrets": page, "configuration": configuration_page()} | changed
         return ProcessMachine(image("process"), pages["secrets"], pages["configuration"])
 
     return make

@@ -1,4 +1,4 @@
-"""A whole session with a keep, on both kinds of machine: offer, package, program, receipt."""
+"""A whole session with a keep, on each kind of machine and TEE: offer, package, program, receipt."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import wasmtime
 
 from tests.keep import packages
 from tests.keep.bare_machine import MEASUREMENT
+from tests.keep.conftest import ALL_KINDS, tee_of
 from tests.keep.packages import FLAG_DIRECTORY, FLAG_WRITABLE, FileEntry, InvocationPart
 from tests.keep.wire import FOREVER, Exchange, Relay
 from wasmkeep.protocol.events import InputWanted, LaunchProven, Shipment
@@ -45,6 +46,11 @@ HELPERS = """
 """
 
 
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @functools.lru_cache
 def program(body: str, memory: str = "2", more: str = "") -> Program:
     text = f"""(module {IMPORTS} (memory (export "memory") {memory}) {HELPERS} {more}
@@ -67,7 +73,7 @@ def test_output_reaches_the_tenant_and_the_receipt_covers_it(relay: Relay) -> No
     assert outcome.stdout == b"7\n"
     receipt = outcome.receipt.receipt
     assert receipt.outcome == Exited(0)
-    assert receipt.launch.measurement == MEASUREMENT
+    assert receipt.launch.measurement == (MEASUREMENT if relay.session.tee == "snp" else b"")
     assert receipt.stdout.length == 2
     assert receipt.peak_memory == 2 << 16
     assert receipt.exits == outcome.exits
@@ -239,7 +245,7 @@ def test_random_numbers_differ_between_keeps(machine_of: object, kind: str) -> N
     compiled = program("""
         (call $must (call $random_get (i32.const 64) (i32.const 64)))
         (call $write (i32.const 1) (i32.const 64) (i32.const 64))""")
-    outputs = {bytes(Relay(machine_of).run(ship(compiled)[0]).stdout) for _ in range(3)}  # type: ignore[arg-type]
+    outputs = {bytes(Relay(machine_of, tee=tee_of(kind)).run(ship(compiled)[0]).stdout) for _ in range(3)}  # type: ignore[arg-type]
     assert len(outputs) == 3
     assert all(len(output) == 64 and any(output) for output in outputs)
 

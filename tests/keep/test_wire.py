@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.keep import packages
-from tests.keep.bare_machine import StandInProcessor
+from tests.keep.bare_machine import StandInProcessor, secrets_page
 from tests.keep.conftest import MachineOf
 from tests.keep.test_host_interface import name_of
 from tests.keep.test_refusals import good_invocation, good_program
@@ -29,7 +29,7 @@ class Tenant:
         self.public = self.key.public_key().public_bytes_raw()
         self.nonce, self.secret = os.urandom(32), os.urandom(32)
         processor = StandInProcessor(sha256(self.public))
-        self.machine = machine_of(processor.key)
+        self.machine = machine_of(secrets_page(processor.key))
         self.host = HostSide(self.machine, processor)
         self.host.hint(self.nonce, sha256(self.public))
         step = self.host.step()

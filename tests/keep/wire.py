@@ -11,8 +11,19 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.keep.bare_machine import MEASUREMENT, REQUEST, RESPONSE, Machine, StandInProcessor, Stopped
+from tests.keep.bare_machine import (
+    MEASUREMENT,
+    REQUEST,
+    RESPONSE,
+    Machine,
+    StandInProcessor,
+    Stopped,
+    secrets_page,
+    slot_page,
+)
+from wasmkeep.protocol import slot
 from wasmkeep.protocol.events import Ended, InputWanted, Output, Refusal, SessionEvent, Shipment, TrapReport
+from wasmkeep.protocol.offer import Offer
 from wasmkeep.protocol.session import TenantSession
 
 CONTROL, DATA, DATA_SIZE = 0x1000, 0x1_0000, 983_040
@@ -55,9 +66,10 @@ class End:
 class HostSide:
     """The host's half of the window: hints, exits, messages. Sees only what a host sees."""
 
-    def __init__(self, machine: Machine, processor: StandInProcessor) -> None:
+    def __init__(self, machine: Machine, processor: StandInProcessor, tee: str = "snp") -> None:
         self.machine = machine
         self.processor = processor
+        self.tee = tee
         self.exits = 0
         self.tamper: Callable[[HostSide], None] | None = None
         self.exitinfo2 = 0
@@ -84,9 +96,10 @@ class HostSide:
             window = self.machine.window
             (code,) = struct.unpack_from("<Q", window, 0x390)
             if code == GUEST_REQUEST:
+                assert self.tee == "snp"
                 self._relay_guest_message()
                 continue
-            assert code == IOIO
+            assert code == (0 if self.tee == "sev" else IOIO)
             return self._operation()
 
     def _relay_guest_message(self) -> None:
@@ -145,16 +158,32 @@ class Outcome:
 
 
 class Relay:
-    """A host that behaves, and a tenant; ``on_the_way`` may alter any message to the keep."""
+    """A host that behaves, and a tenant; ``on_the_way`` may alter any message to the keep.
 
-    def __init__(self, machine_of: Callable[[bytes], Machine], *, seed: bytes | None = None) -> None:
+    ``machine_of`` makes a machine, given the page that the launch gives this keep alone: on ``sev`` and
+    ``sev-es`` the slot with the tenant's packet, of which ``inject`` may make what a host's tricks would.
+    """
+
+    def __init__(
+        self,
+        machine_of: Callable[[bytes], Machine],
+        *,
+        tee: str = "snp",
+        seed: bytes | None = None,
+        inject: Callable[[bytes], bytes] = lambda packet: slot_page((0, packet)),
+    ) -> None:
         self.signing_key = Ed25519PrivateKey.generate()
+        packet = slot.slot_packet(os.urandom(slot.RANDOM_SIZE))
         self.session = TenantSession(
-            tee="snp", signing_key=self.signing_key, nonce=os.urandom(32), secret=seed or os.urandom(32)
+            tee=tee,
+            signing_key=self.signing_key,
+            nonce=os.urandom(32),
+            secret=seed or os.urandom(32),
+            launch_secret=b"" if tee == "snp" else slot.launch_secret(packet, tee),
         )
         self.processor = StandInProcessor(self.session.tenant_key_digest)
-        self.machine = machine_of(self.processor.key)
-        self.host = HostSide(self.machine, self.processor)
+        self.machine = machine_of(secrets_page(self.processor.key) if tee == "snp" else inject(packet))
+        self.host = HostSide(self.machine, self.processor, tee)
         self.host.hint(self.session.nonce, self.session.tenant_key_digest)
         self.on_the_way: Callable[[int, bytes], bytes] = lambda _, message: message
         self.eager = False  # answer a wish for input at the next exit, even if the keep does not wait there
@@ -167,14 +196,17 @@ class Relay:
             if not isinstance(step, Exchange):
                 outcome.ending = step
                 return outcome
-            offer = self.session.receive_offer(step.outgoing)
-            verdict = Verdict(offer.evidence[0x50:0x90], offer.evidence[0xC0:0xE0])
-            messages = self.session.accept(verdict, shipment)
+            messages = self._accept(self.session.receive_offer(step.outgoing), shipment)
             self._serve(outcome, messages, stdin)
             return outcome
         finally:
             outcome.exits = self.host.exits
             self.machine.close()
+
+    def _accept(self, offer: Offer, shipment: Shipment) -> Iterator[bytes]:
+        if self.session.tee != "snp":
+            return self.session.accept_proven(shipment)
+        return self.session.accept(Verdict(offer.evidence[0x50:0x90], offer.evidence[0xC0:0xE0]), shipment)
 
     def _serve(self, outcome: Outcome, messages: Iterator[bytes], stdin: bytes) -> None:
         waiting = True

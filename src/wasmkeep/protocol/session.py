@@ -6,9 +6,9 @@ The rules, and where each is held:
 2. The first message is the offer, and nothing else is read before it.                   ``_MOVES``
 3. Nothing leaves before the offer's evidence has a verdict that is bound to exactly the
    report data of this session; or, where the launch was attested before (SEV, SEV-ES),
-   before the keep has proven over that report data that it has the launch secret.  ``receive_offer``
+   before the keep has proven over that report data that it has the launch secret.       ``receive_offer``
 4. The secret, and through it everything else, is sealed to the receiving key in that
-   report data; the tenant's key signs nonce, both keep keys and the HPKE message.      ``_deliver``
+   report data; the tenant's key signs nonce, both keep keys and the HPKE message.       ``_deliver``
 5. Records open in order, each exactly once; any failure ends the session.               ``records``
 6. A record that its state does not allow ends the session.                              ``_MOVES``
 7. The launch statement names what was sent, and comes before any output.                ``_launched``
@@ -165,8 +165,8 @@ class TenantSession:
         return self._offer
 
     def accept_proven(self, shipment: Shipment) -> Iterator[bytes]:
-        """As ``accept``, for a keep whose launch was attested before it ran: it has proven that it is the one,
-        or its offer would not have been taken."""
+        """As ``accept``, for a keep whose launch was attested before it ran: it has proven that it is the
+        one, or its offer would not have been taken."""
         self._require(State.DECIDE, "a decision on evidence")
         if not self._launch_secret:
             raise RuntimeError(f"a keep on {self._tee} is accepted by a verdict on its evidence")
