@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tests.machines import BootedMachine, machine
 from wasmkeep.endorsements import FolderSource, Source
@@ -15,6 +16,7 @@ from wasmkeep.errors import WasmkeepError
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.hardware.simulated import Platform
 from wasmkeep.host.images import Images, InstalledImages, PreparedImage
+from wasmkeep.host.machine import Tee
 from wasmkeep.host.server import Running, Service, serving
 from wasmkeep.host.settings import Limits, Listen
 from wasmkeep.host.tap import LaunchOrder, PassThrough, Tap
@@ -96,11 +98,13 @@ class Offering(Liar):
 
 
 def images_of(kind: MachineKind, elf: bytes | None = None) -> Images:
-    """The installed image of a kind, or ``elf`` under its name."""
+    """The installed images of a kind's CPU; of that kind ``elf``, where it is given, in the image's place."""
 
     def laid_out(memory: int, tee: str) -> PreparedImage:
-        made = launch(kind, elf if elf is not None else read_image(kind), memory)
-        return PreparedImage(kind.value, made.sha256, made.regions, made.vmsa)
+        asked = MachineKind.of(tee, process=kind.process)
+        replaced = elf is not None and asked is kind
+        made = launch(asked, elf if replaced and elf is not None else read_image(asked), memory)
+        return PreparedImage(asked.value, made.sha256, made.regions, made.vmsa)
 
     return InstalledImages(OWN_NAME, laid_out)
 
@@ -113,18 +117,24 @@ async def lying_host(
     endorsements: Source | None = None,
     images: Images | None = None,
     limits: Limits = LIMITS,
+    tees: Sequence[str] = ("snp", "sev-es", "sev"),
+    altered: Callable[[Platform], Any] = lambda platform: platform,
 ) -> AsyncIterator[Running]:
-    """The daemon, with ``tap`` in it."""
+    """The daemon, with ``tap`` in it, that serves those of ``tees`` which the machine has.
+
+    ``altered`` makes of the machine what the host takes for it.
+    """
     hardware = on if on is not None else machine()
     kind = MachineKind.SNP if hardware.cpu == "kvm" else MachineKind.PROCESS
     platform = await Platform.open(hardware.socket)
     service = Service(
-        platform=platform,
+        platform=altered(platform),
         images=images if images is not None else images_of(kind),
         endorsements=endorsements if endorsements is not None else FolderSource(hardware.kds),
         tsc_khz=TSC_KHZ,
         limits=limits,
         tap=tap if tap is not None else Liar(),
+        tees=tuple(Tee(tee.kind, tee.slots) for tee in platform.description.tees if tee.kind in tees),
     )
     try:
         async with serving(service, Listen(port=0)) as running:
@@ -164,6 +174,12 @@ def policy_for(hardware: BootedMachine, **snp: object) -> Policy:
     """The shipped policy with this machine pinned, and changes to its SNP part."""
     policy = Policy.default(simulated=hardware.root)
     return replace(policy, snp=replace(policy.snp, **snp))  # type: ignore[arg-type]
+
+
+def sev_policy(hardware: BootedMachine, *tees: str, **sev: object) -> Policy:
+    """The shipped policy for these kinds, with this machine pinned, and changes to its SEV part."""
+    policy = Policy.default(simulated=hardware.root, platforms=tees or ("sev-es",))
+    return replace(policy, sev=replace(policy.sev, **sev))  # type: ignore[arg-type]
 
 
 @cache
@@ -208,12 +224,14 @@ def deploy_to_liar(
     endorsements: Source | None = None,
     images: Images | None = None,
     goods: Prepared | None = None,
+    altered: Callable[[Platform], Any] = lambda platform: platform,
 ) -> Attempt:
     """One deployment to one lying host."""
     hardware = on if on is not None else machine()
 
     async def whole() -> Attempt:
-        async with lying_host(tap, on=hardware, endorsements=endorsements, images=images) as running:
+        host = lying_host(tap, on=hardware, endorsements=endorsements, images=images, altered=altered)
+        async with host as running:
             return await attempt(running, policy if policy is not None else policy_for(hardware), goods)
 
     return asyncio.run(whole())

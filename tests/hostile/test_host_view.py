@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.lying_host import EXAMPLES, Attempt, Liar, attempt, lying_host, policy_for
+from tests.hostile.lying_host import EXAMPLES, Attempt, Liar, attempt, lying_host, sev_policy
 from tests.machines import machine
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.host.tap import LaunchOrder
-from wasmkeep.protocol import binding
+from wasmkeep.protocol import binding, slot
+from wasmkeep.protocol.pre_attested import Drawn, FreshLaunch
 from wasmkeep.tenant.preparation import Prepared, prepare
 from wasmkeep.tenant.request import DeliveredDirectory, DeploymentRequest
 
@@ -118,6 +119,23 @@ class Secrets:
             return key
 
         monkeypatch.setattr(binding, "_direction_key", remembering)
+        self._remember_launches(monkeypatch)
+
+    def _remember_launches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a pre-attested launch draws: TEK, TIK, the packet for the slot, and the secret from it."""
+        take, secret_of = FreshLaunch.take, slot.launch_secret
+
+        def taking(launch: FreshLaunch) -> Drawn:
+            drawn = take(launch)
+            self.keys += [drawn.keys.tek, drawn.keys.tik, drawn.packet[20:52], drawn.packet[-32:]]
+            return drawn
+
+        def deriving(packet: bytes, tee: str) -> bytes:
+            self.keys.append(secret_of(packet, tee))
+            return self.keys[-1]
+
+        monkeypatch.setattr(FreshLaunch, "take", taking)
+        monkeypatch.setattr(slot, "launch_secret", deriving)
 
 
 def probes_of(goods: Prepared, secrets: Secrets) -> dict[str, list[bytes]]:
@@ -138,23 +156,26 @@ def found(probes: dict[str, list[bytes]], view: Sequence[bytes]) -> dict[str, in
     return {name: sum(probe in everything for probe in them) for name, them in probes.items()}
 
 
-def run(recorder: Recorder, goods: Prepared, heard: list[bytes]) -> Attempt:
+def run(recorder: Recorder, goods: Prepared, heard: list[bytes], tee: str = "snp") -> Attempt:
     async def whole() -> Attempt:
         async with lying_host(recorder) as running, wiretap(running.port, heard) as port:
             tapped = replace(running, url=f"http://127.0.0.1:{port}")
-            return await attempt(tapped, policy_for(machine()), goods, INPUT)
+            return await attempt(tapped, sev_policy(machine(), tee), goods, INPUT)
 
     return asyncio.run(whole())
 
 
-def test_the_host_sees_ciphertext_only(goods: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tee", "keys"), [("snp", 6), ("sev-es", 11), ("sev", 11)])
+def test_the_host_sees_ciphertext_only(
+    goods: Prepared, monkeypatch: pytest.MonkeyPatch, tee: str, keys: int
+) -> None:
     secrets, recorder, heard = Secrets(monkeypatch), Recorder(), list[bytes]()
-    result = run(recorder, goods, heard)
+    result = run(recorder, goods, heard, tee)
     assert result.error is None
     assert result.stdout == INPUT
     probes = probes_of(goods, secrets)
     assert len(probes["program"]) >= 5
-    assert len(probes["keys"]) == 6
+    assert len(probes["keys"]) == keys
     assert recorder.exits >= WINDOW_EXITS_AT_LEAST
     assert sum(map(len, heard)) > len(goods.program.part)
     nothing = dict.fromkeys(probes, 0)
