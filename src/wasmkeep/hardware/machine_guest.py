@@ -19,6 +19,7 @@ from wasmkeep.hardware.shell import checked
 
 __all__ = ["Exit", "ExitKind", "MachineGuest"]
 
+_OUT = 1  # RunIo.direction
 Self = TypeVar("Self", bound="MachineGuest")
 
 
@@ -122,6 +123,22 @@ def keep_exit(state: RunState) -> Exit:
     reason = reason_of(state)
     if reason is ExitReason.IO and state.port == EXIT_PORT:
         return Exit(ExitKind.VMGEXIT, reason)
+    return Exit(ExitKind.SHUTDOWN, reason, state.rip or None, state.cr2 or None)
+
+
+def bare_exit(state: RunState, data: bytes) -> Exit:
+    """The exit of a guest without a window; `data` begins with a port's values."""
+    reason = reason_of(state)
+    if reason is ExitReason.IO:
+        output = state.direction == _OUT
+        written = data[: state.size * state.count] if output else b""
+        kind = ExitKind.OUTPUT if output else ExitKind.INPUT
+        return Exit(kind, reason, port=state.port, size=state.size, count=state.count, data=written)
+    if reason is ExitReason.MMIO:
+        written = bytes(state.mmio_data)[: state.len] if state.is_write else b""
+        return Exit(ExitKind.MMIO, reason, gpa=state.phys_addr, size=state.len, data=written)
+    if reason is ExitReason.HLT:
+        return Exit(ExitKind.HALTED, reason)
     return Exit(ExitKind.SHUTDOWN, reason, state.rip or None, state.cr2 or None)
 
 

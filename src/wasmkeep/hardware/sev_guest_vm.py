@@ -17,8 +17,8 @@ from wasmkeep.hardware.calls import Call, IoctlRefused
 from wasmkeep.hardware.connection import Answer, Connection, MachineGone
 from wasmkeep.hardware.frames import Frame, encode_call
 from wasmkeep.hardware.kvm_sev import VmType
-from wasmkeep.hardware.machine_calls import GUEST_HVA, RUN_DATA, ExitReason, RunState
-from wasmkeep.hardware.machine_guest import Exit, ExitKind, MachineGuest, host_writes, keep_exit, reason_of
+from wasmkeep.hardware.machine_calls import GUEST_HVA, RUN_DATA, RunState
+from wasmkeep.hardware.machine_guest import Exit, ExitKind, MachineGuest, bare_exit, host_writes, keep_exit
 from wasmkeep.hardware.reset_state import reset_vmsa
 from wasmkeep.hardware.sev_guest_commands import Registers, SevGuestCommands, VcpuState
 from wasmkeep.hardware.shell import Plan, Shell, checked
@@ -28,7 +28,6 @@ __all__ = ["SevGuest", "launch_sev", "prepared"]
 _KINDS = {"sev": VmType.SEV, "sev-es": VmType.SEV_ES}
 _RUN = encode_call(machine_calls.run())
 _BARE_RUN = encode_call(machine_calls.run(RUN_DATA))
-_OUT = 1
 
 Image = tuple[tuple[int, int, bytes], ...]  # address, size, data; no data is zeros
 
@@ -94,7 +93,7 @@ class SevGuest(MachineGuest, SevGuestCommands):
                 return Exit(ExitKind.ENDED if self._closing else ExitKind.INTERRUPTED)
             raise
         state = RunState.from_buffer_copy(memory[0])
-        self._last = _bare_exit(state, memory[0]) if self._bare else keep_exit(state)
+        self._last = bare_exit(state, memory[0][state.data_offset :]) if self._bare else keep_exit(state)
         return self._last
 
     def _run_frame(self, answer: bytes) -> Frame:
@@ -130,22 +129,6 @@ class SevGuest(MachineGuest, SevGuestCommands):
     async def _each(self, *calls: Call) -> list[bytes]:
         answers = self._connection.submit([encode_call(call) for call in calls])
         return [checked(await answer)[0] for answer in answers]
-
-
-def _bare_exit(state: RunState, memory: bytes) -> Exit:
-    reason = reason_of(state)
-    if reason is ExitReason.IO:
-        size = state.size * state.count
-        data = memory[state.data_offset : state.data_offset + size] if state.data_offset else b""
-        kind = ExitKind.OUTPUT if state.direction == _OUT else ExitKind.INPUT
-        data = data if kind is ExitKind.OUTPUT else b""
-        return Exit(kind, reason, port=state.port, size=state.size, count=state.count, data=data)
-    if reason is ExitReason.MMIO:
-        data = bytes(state.mmio_data)[: state.len] if state.is_write else b""
-        return Exit(ExitKind.MMIO, reason, gpa=state.phys_addr, size=state.len, data=data)
-    if reason is ExitReason.HLT:
-        return Exit(ExitKind.HALTED, reason)
-    return Exit(ExitKind.SHUTDOWN, reason, state.rip or None, state.cr2 or None)
 
 
 def prepared(kind: str, memory: int, image: Image, vmsa: bytes | None) -> Plan:

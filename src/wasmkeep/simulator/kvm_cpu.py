@@ -9,17 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wasmkeep.hardware.kvm import Kvm, Vcpu
-from wasmkeep.hardware.kvm_structures import RUN_MMIO_DATA, Dtable, Regs, Sregs
+from wasmkeep.hardware.kvm_exits import BareVcpu, died
+from wasmkeep.hardware.kvm_structures import Dtable, Regs, Sregs
 from wasmkeep.hardware.kvm_structures import Segment as KvmSegment
 from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_GPA, WINDOW_SIZE, ExitReason, RunState
 from wasmkeep.hardware.memory import Memory, create_window
-from wasmkeep.simulator.cpu import GuestPlan, Interrupted, ended, port_exit
+from wasmkeep.simulator.cpu import GuestPlan, Interrupted, port_exit
 from wasmkeep.simulator.save_area import Segment
 from wasmkeep.simulator.vmsa import EFER_SVME, InvalidVmsa, parse_vmsa, require_runnable
 
 _IO_EXIT = struct.Struct("<BBHI")  # direction, size, port, count
-_MMIO_EXIT = struct.Struct("<Q8sIB")  # phys_addr, data, len, is_write
-_GOES_ON = frozenset((ExitReason.IO, ExitReason.MMIO, ExitReason.HLT))
 _OUT = 1
 _FCW_RESET, _MXCSR_RESET = 0x37F, 0x1F80
 
@@ -173,12 +172,7 @@ class KvmGuest:
             direction, size, port, count = _IO_EXIT.unpack(self.vcpu.exit_data(_IO_EXIT.size))
             if (direction, size, port, count) == (_OUT, 1, EXIT_PORT, 1):
                 return port_exit()
-        return self._died(reason)
-
-    def _died(self, reason: int) -> RunState:
-        self._over = ended(reason)
-        self._over.rip = self.vcpu.get_regs().rip
-        self._over.cr2 = self.vcpu.get_sregs().cr2
+        self._over = died(self.vcpu, reason)
         return self._over
 
     def exit_data(self) -> bytes:
@@ -214,54 +208,20 @@ class KvmGuest:
 
 
 class BareKvmGuest(KvmGuest):
-    """A guest with memory and nothing else: ports of every kind, HLT and what lies outside memory are exits,
-    after which it goes on.
-    """
+    """A guest with memory and nothing else: it exits for whatever it does beyond that, and goes on."""
 
-    _data = slice(0, 0)  # of the exit's values in the vCPU's run page
-    _wants: ExitReason | None = None  # the input that the guest came out for
+    def __init__(self, kvm: Kvm, plan: GuestPlan) -> None:
+        super().__init__(kvm, plan)
+        self._bare = BareVcpu(self.vcpu)
 
     def run(self) -> RunState:
-        if self._over is not None:
-            return self._over
-        self._wants, self._data = None, slice(0, 0)
-        reason = self.vcpu.run()
-        if reason == ExitReason.INTR:
+        state = self._bare.run()
+        if state.exit_reason == ExitReason.INTR:
             raise Interrupted
-        if reason not in _GOES_ON:
-            return self._died(reason)
-        state = ended(reason)
-        if reason == ExitReason.IO:
-            self._port_exit(state)
-        elif reason == ExitReason.MMIO:
-            self._mmio_exit(state)
         return state
 
-    def _port_exit(self, state: RunState) -> None:
-        exit_data = self.vcpu.exit_data(_IO_EXIT.size + 8)
-        state.direction, state.size, state.port, state.count = _IO_EXIT.unpack_from(exit_data)
-        (offset,) = struct.unpack_from("<Q", exit_data, _IO_EXIT.size)
-        self._data = slice(offset, offset + state.size * state.count)
-        if state.direction != _OUT:
-            self._wants = ExitReason.IO
-
-    def _mmio_exit(self, state: RunState) -> None:
-        address, data, length, is_write = _MMIO_EXIT.unpack(self.vcpu.exit_data(_MMIO_EXIT.size))
-        state.phys_addr, state.len, state.is_write = address, length, is_write
-        state.mmio_data[:] = list(data)
-        if not is_write:
-            self._wants = ExitReason.MMIO
-
     def exit_data(self) -> bytes:
-        return (
-            self.vcpu.run_page(self._data.start, self._data.stop - self._data.start)
-            if self._data.start
-            else b""
-        )
+        return self._bare.exit_data()
 
     def answer(self, mmio: bytes, data: bytes) -> None:
-        if self._wants is ExitReason.MMIO:
-            self.vcpu.fill_run_page(RUN_MMIO_DATA, mmio)
-        elif self._wants is ExitReason.IO:
-            size = self._data.stop - self._data.start
-            self.vcpu.fill_run_page(self._data.start, data[:size].ljust(size, b"\0"))
+        self._bare.answer(mmio, data)
