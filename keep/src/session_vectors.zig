@@ -15,7 +15,7 @@ pub fn main() !void {
         .key = try Ed25519.KeyPair.generateDeterministic(vectors.receipt_seed),
         .session_id = session_id,
     };
-    const facts: statement.Launch = .{
+    var facts: statement.Launch = .{
         .tee = "snp",
         .measurement = &@as([48]u8, @splat(1)),
         .program_digest = @splat(2),
@@ -45,6 +45,15 @@ pub fn main() !void {
     const receipt = signer.receipt(&facts, &run, &statement_buffer);
     print("receipt", receipt);
     seal(&sending, "receipted", .receipt, receipt);
+
+    const launch_secret = vectors.tenant("launch_secret_sev_es", 32);
+    var mixed: records.Direction = .derive(&vectors.pre_attested_session, &vectors.secret, &launch_secret, &("wasmkeep to-tenant v1".* ++ vectors.keep_salt));
+    const other_signer: statement.Signer = .{ .key = signer.key, .session_id = vectors.pre_attested_session };
+    facts.tee = "sev-es";
+    facts.measurement = "";
+    const other_launch = other_signer.launch(&facts, &statement_buffer);
+    print("pre_attested_launch", other_launch);
+    seal(&mixed, "pre_attested_launched", .launched, other_launch);
 }
 
 fn seal(sending: *records.Direction, name: []const u8, record_type: records.Type, payload: []const u8) void {

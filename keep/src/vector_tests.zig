@@ -4,6 +4,7 @@
 const std = @import("std");
 const hpke = @import("hpke.zig");
 const records = @import("records.zig");
+const slot = @import("slot.zig");
 const transcript = @import("transcript.zig");
 const Ed25519 = std.crypto.sign.Ed25519;
 
@@ -13,6 +14,7 @@ pub const keep_salt: [32]u8 = @splat(0x33);
 pub const nonce: [32]u8 = @splat(0x44);
 pub const secret: [32]u8 = @splat(0x66);
 const field_salt: [32]u8 = @splat(0x77);
+pub const pre_attested_session: [32]u8 = @splat(0xAA);
 
 const text = @embedFile("vectors/from_tenant.txt");
 
@@ -85,6 +87,26 @@ test "a record of the tenant's opens once, at its own place" {
     try std.testing.expectError(error.Authentication, open(&receiving, &tenant("package", 4 + 1024 + 16)));
     var other_way: records.Direction = .derive(&session_id, &secret, "", &("wasmkeep to-tenant v1".* ++ keep_salt));
     try std.testing.expectError(error.Authentication, open(&other_way, &tenant("hello", 4 + 256 + 16)));
+}
+
+test "the tenant's packet gives its secret, which is proven and opens its records" {
+    var page: [4096]u8 align(8) = @splat(0);
+    @memcpy(page[0..slot.packet_length], &tenant("slot_packet", slot.packet_length));
+    const symbols = slot.take(&page).?;
+    try std.testing.expectEqual(tenant("launch_secret_sev", 32), slot.launchSecret(&symbols, "sev"));
+    const launch_secret = slot.launchSecret(&symbols, "sev-es");
+    try std.testing.expectEqual(tenant("launch_secret_sev_es", 32), launch_secret);
+
+    const key_digest = transcript.digest(&tenant("tenant_key", 32));
+    const report_data = transcript.reportData("sev-es", &nonce, &key_digest, &tenant("receiving_key", 1216), &tenant("receipt_key", 32));
+    try std.testing.expectEqual(tenant("pre_attested_report_data", 64), report_data);
+    try std.testing.expectEqual(tenant("proof", 32), slot.proof(&launch_secret, &report_data));
+
+    var receiving: records.Direction = .derive(&pre_attested_session, &secret, &launch_secret, "wasmkeep to-keep v1");
+    const sent = try open(&receiving, &tenant("pre_attested_package", 4 + 1024 + 16));
+    try std.testing.expectEqualSlices(u8, &package(), sent.payload);
+    var without: records.Direction = .derive(&pre_attested_session, &secret, "", "wasmkeep to-keep v1");
+    try std.testing.expectError(error.Authentication, open(&without, &tenant("pre_attested_package", 4 + 1024 + 16)));
 }
 
 test "salted digests are the tenant's" {

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from wasmkeep.protocol import binding, records
+from wasmkeep.protocol import binding, records, slot
 from wasmkeep.protocol.binding import Field
 from wasmkeep.protocol.records import RecordType
 
@@ -31,6 +31,8 @@ SECRET = b"\x66" * 32
 FIELD_SALT = b"\x77" * 32
 PACKAGE = bytes(range(256)) * 3
 LONGEST = b"\x88" * 65_528
+PACKET_RANDOM = bytes(range(0x99, 0x99 + slot.RANDOM_SIZE))
+PRE_ATTESTED_SESSION = b"\xaa" * 32
 
 
 def receiving_key() -> bytes:
@@ -77,6 +79,30 @@ def from_tenant() -> dict[str, bytes]:
         "end_of_input": sealer.seal(RecordType.STDIN, b""),
         "longest": sealer.seal(RecordType.PACKAGE, LONGEST),
         "salted_digest": binding.salted_digest(Field.STDOUT, FIELD_SALT, PACKAGE),
+        **pre_attested(),
+    }
+
+
+def pre_attested() -> dict[str, bytes]:
+    """What a tenant of a keep on SEV-ES computes and sends besides: all of it follows from fixed bytes."""
+    packet = slot.slot_packet(PACKET_RANDOM)
+    launch_secret = slot.launch_secret(packet, "sev-es")
+    tenant_key = Ed25519PrivateKey.from_private_bytes(TENANT_SEED).public_key().public_bytes_raw()
+    bound = binding.report_data(
+        tee="sev-es",
+        nonce=NONCE,
+        tenant_key_digest=hashlib.sha256(tenant_key).digest(),
+        receiving_key=receiving_key(),
+        receipt_key=receipt_key(),
+    )
+    sealer = records.Sealer(binding.to_keep_key(SECRET + launch_secret, PRE_ATTESTED_SESSION))
+    return {
+        "slot_packet": packet,
+        "launch_secret_sev": slot.launch_secret(packet, "sev"),
+        "launch_secret_sev_es": launch_secret,
+        "pre_attested_report_data": bound,
+        "proof": slot.proof(slot.proof_key(launch_secret), bound),
+        "pre_attested_package": sealer.seal(RecordType.PACKAGE, PACKAGE),
     }
 
 

@@ -61,11 +61,26 @@ def test_the_keeps_statements_say_what_it_meant() -> None:
     assert (receipt.elapsed_ns, receipt.peak_memory, receipt.exits) == (1_000_000_007, 65_536, 24)
 
 
+def test_a_keep_on_sev_es_speaks_to_its_tenant() -> None:
+    keep, tenant = vectors.read(vectors.FROM_KEEP), vectors.read(vectors.FROM_TENANT)
+    session = vectors.PRE_ATTESTED_SESSION
+    secret = vectors.SECRET + tenant["launch_secret_sev_es"]
+    direction = binding.to_tenant_key(secret, session, vectors.KEEP_SALT)
+    ((kind, payload),) = records.Opener(direction).open_message(keep["pre_attested_launched"])
+    assert (kind, payload) == (RecordType.LAUNCHED, keep["pre_attested_launch"])
+    launch = statements.verify_launch(payload, vectors.receipt_key(), session)
+    assert (launch.tee, launch.measurement, launch.program_digest) == ("sev-es", b"", b"\2" * 32)
+    without = binding.to_tenant_key(vectors.SECRET, session, vectors.KEEP_SALT)
+    with pytest.raises(SessionError):
+        list(records.Opener(without).open_message(keep["pre_attested_launched"]))
+
+
 def test_the_tenants_vectors_are_what_the_code_makes() -> None:
     """All but the encapsulation, and what follows from it, which is fresh each time."""
     recorded, made = vectors.read(vectors.FROM_TENANT), vectors.from_tenant()
     assert made.keys() == recorded.keys()
-    for name in ("receiving_key", "receipt_key", "tenant_key", "report_data", "salted_digest"):
+    fixed = ("receiving_key", "receipt_key", "tenant_key", "report_data", "salted_digest")
+    for name in (*fixed, *vectors.pre_attested()):
         assert made[name] == recorded[name]
     assert made["hpke_message"] != recorded["hpke_message"]
     assert len(made["hpke_message"]) == len(recorded["hpke_message"])
