@@ -117,7 +117,7 @@ def test_deploys_simulated_takes_a_pin() -> None:
         ("completion tcsh", "argument SHELL: invalid choice: 'tcsh'", None),
         ("rnu add.wat", "there is no command `rnu add.wat`", None),
         ("host srve", "there is no command `host srve`", "did you mean `wasmkeep host serve`?"),
-        ("demo sev", "there is no command `demo sev`", None),
+        ("demo tdx", "there is no command `demo tdx`", "did you mean `wasmkeep demo sev`?"),
     ],
 )
 def test_a_wrong_command_line_is_64(

@@ -44,12 +44,12 @@ def test_every_fact_is_there_for_machines(fake: FakeMachine, capfd: pytest.Captu
     assert steps[0]["root"] == fake.pins["simulated"]
     assert steps[0]["owner"] == fake.pins["owner"]
     ended = [one for one in said if one["event"] == "round"]
-    assert [one["output"] for one in ended] == [b"7\n".hex()] * 3
+    assert [one["output"] for one in ended] == [b"7".hex()] * 3
     assert all(one["differs"] for one in ended[1:])
     sealed = {one["sealed"] for one in steps if one["step"] == 5}
     assert len(sealed) == 3
     seen = [one for one in said if one["event"] == "seen" and one["step"] == 6]
-    assert all(one["plaintext"] == PROGRAM.hex() and one["encrypted"] for one in seen)
+    assert all(one["plaintext"] == PROGRAM.hex() and one["ciphertext"] for one in seen)
     assert any(one["event"] == "registers" for one in said)
 
 

@@ -141,7 +141,7 @@ class _Server:
 
     async def _serve(self, connection: socket.socket) -> None:
         channel = Channel(*await asyncio.open_connection(sock=connection), TO_SERVER)
-        screen = ServerScreen(self._console, spying=self._options.spy)
+        screen = ServerScreen(self._console, spying=self._options.spy, encrypted=self._machine.encrypted)
         host = host_for(self._options.tamper, self._machine, screen)
         try:
             await attend(host, channel, rounds=self._left)

@@ -38,7 +38,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
 
 async def demonstrate(options: argparse.Namespace, console: Console, machine: Opened) -> int:
     """All rounds on a machine that is there."""
-    screen = Screen(console)
+    screen = Screen(console, encrypted=machine.encrypted)
     spy = Spy(screen.spy()) if options.spy else None
     host = host_for(options.tamper, machine, spy)
     cheat = BY_NAME.get(options.tamper)

@@ -26,7 +26,8 @@ __all__ = ["caught", "play_rounds", "unnoticed"]
 async def play_rounds(
     trust: Trust, channel: Channel, count: int, screen: Screen, output: ProgramOutput
 ) -> None:
-    """That many rounds; what the first machine printed goes to ``output``, and the others print the same.
+    """That many rounds. What the first machine printed goes to ``output``, as a line; the others
+    print the same.
 
     Raises what a round raises, and WasmkeepError ``demo.repeated`` where two rounds sealed the same bytes.
     """
@@ -34,7 +35,7 @@ async def play_rounds(
         screen.begin()
         printed = await _play(trust, channel, screen)
         if number == 0:
-            await output.write(printed)
+            await output.write(printed if printed.endswith(b"\n") else printed + b"\n")
         screen.round_ended(printed)
     if len(set(screen.sealed)) != count:
         raise WasmkeepError(

@@ -31,13 +31,14 @@ __all__ = ["TALK_MS", "Screen", "ServerScreen", "plain_sev", "unencrypted"]
 
 TALK_MS = 50
 """What the talk's demonstration took in all, in milliseconds."""
-_NAME_WIDTH = 20  # columns
+_NAME_WIDTH = 19  # columns
 _SHOWN = 8  # bytes of a view
 _WORDS = {
-    GuestPolicyBit.NODBG: "no debug",
-    GuestPolicyBit.NOKS: "no key sharing",
-    GuestPolicyBit.NOSEND: "no sending",
+    GuestPolicyBit.NODBG: "debug",
+    GuestPolicyBit.NOKS: "key sharing",
+    GuestPolicyBit.NOSEND: "sending",
 }
+"""What each bit of the policy forbids."""
 
 
 def plain_sev() -> Block:
@@ -56,9 +57,13 @@ def unencrypted() -> Block:
 
 
 class Screen:
-    """One demonstration. ``rounds`` after the first are shown as a comparison with it."""
+    """One demonstration; rounds after the first are shown as a comparison with it.
 
-    def __init__(self, console: Console) -> None:
+    ``encrypted`` is whether the machine's memory holds what it answers to whoever looks.
+    """
+
+    def __init__(self, console: Console, *, encrypted: bool = True) -> None:
+        self._encrypted = encrypted
         self._console = console
         self._round = 0
         self._sealed: list[Sealed] = []
@@ -116,7 +121,7 @@ class Screen:
         sealed = self.sealed
         differ = len(set(sealed)) == len(sealed)
         word = "differ" if differ else "DO NOT DIFFER"
-        text = f"{printed:<{_NAME_WIDTH}}sealed bytes {word}: {_hex(sealed[-1], 6)} (fresh keys each time)"
+        text = f"{printed:<{_NAME_WIDTH}}sealed bytes {word}: {_hex(sealed[-1], 3)} (fresh keys)"
         facts |= {"sealed": sealed[-1], "differs": differ}
         self._console.show(Block("round", "again", (text,), facts, elapsed_ns=elapsed, loud=not differ))
 
@@ -127,7 +132,10 @@ class Screen:
         while self._seen and self._seen[0].step <= step.number:
             seen = self._seen.pop(0)
             plaintext = self._sealed[-1].plaintext if self._sealed and seen.step > 5 else b""
-            self._console.show(_memory(seen, plaintext) if isinstance(seen, MemorySeen) else _registers(seen))
+            if isinstance(seen, MemorySeen):
+                self._console.show(_memory(seen, plaintext, encrypted=self._encrypted))
+            else:
+                self._console.show(_registers(seen))
 
     _spied = False
 
@@ -141,7 +149,8 @@ class ServerScreen:
     """The server's own screen, where it is a program of its own: what its secure processor and its machine
     did. An observer of the host; ``spying`` also shows what could be seen meanwhile."""
 
-    def __init__(self, console: Console, *, spying: bool) -> None:
+    def __init__(self, console: Console, *, spying: bool, encrypted: bool = True) -> None:
+        self._encrypted = encrypted
         self._console = console
         self._spy = Spy(self._show_seen) if spying else None
 
@@ -171,7 +180,10 @@ class ServerScreen:
         self._console.show(Block("step", "6 server", (text,), facts, elapsed_ns=elapsed_ns))
 
     def _show_seen(self, seen: Seen) -> None:
-        self._console.show(_memory(seen, None) if isinstance(seen, MemorySeen) else _registers(seen))
+        if isinstance(seen, MemorySeen):
+            self._console.show(_memory(seen, None, encrypted=self._encrypted))
+        else:
+            self._console.show(_registers(seen))
 
 
 def _described(step: Step) -> tuple[str, str, tuple[str, ...], dict[str, object]]:
@@ -180,16 +192,15 @@ def _described(step: Step) -> tuple[str, str, tuple[str, ...], dict[str, object]
     if isinstance(fact, ChainValid):
         return "client", "certificate chain", *_chain(fact)
     if isinstance(fact, SessionMade):
-        words = ", ".join(_policy_words(fact.policy))
-        return "client", "session, policy", (words,), {"policy": fact.policy.encode()}
+        return "client", "session, policy", (_policy(fact.policy),), {"policy": fact.policy.encode()}
     if isinstance(fact, Measured):
-        text = f"{size(MEMORY)} of nothing, launched and measured, it says"
+        text = f"{size(MEMORY)} of nothing, measured, it says"
         return "server", "empty machine", (text,), {"memory": MEMORY, "measure": fact.answer.measure}
     if isinstance(fact, MeasurementValid):
         return "client", "measurement", *_measurement(fact)
     if isinstance(fact, Sealed):
         data = fact.packet.data
-        text = f"{len(data)} bytes sealed for this machine: {_hex(data, 6)}"
+        text = f"{len(data)} bytes sealed for this machine: {_hex(data, 3)}"
         return "client", "code and data", (text,), {"sealed": data, "address": fact.packet.address}
     return "server", "injected and run", *_ran(fact)
 
@@ -213,9 +224,9 @@ def _chain(fact: ChainValid) -> tuple[tuple[str, ...], dict[str, object]]:
     return lines, facts
 
 
-def _policy_words(policy: GuestPolicy) -> list[str]:
-    words = [word for bit, word in _WORDS.items() if policy.bits & bit]
-    return [*words, f"API ≥ {format_api(policy.minimum_api)}"]
+def _policy(policy: GuestPolicy) -> str:
+    *most, last = (word for bit, word in _WORDS.items() if policy.bits & bit)
+    return f"no {', '.join(most)} or {last}; API ≥ {format_api(policy.minimum_api)}"
 
 
 def _measurement(fact: MeasurementValid) -> tuple[tuple[str, ...], dict[str, object]]:
@@ -238,7 +249,7 @@ def _wire(sealed: Sealed) -> Block:
     return Block("seen", "  seen at 5", (text,), facts)
 
 
-def _memory(seen: MemorySeen, plaintext: bytes | None) -> Block:
+def _memory(seen: MemorySeen, plaintext: bytes | None, *, encrypted: bool) -> Block:
     """Side by side: each view, and what the guest sees there; None where a host can only wonder."""
     clear = bool(plaintext) and seen.same_as(plaintext or b"")
     cells = [f"{view:<14}{_hex(data)}" for view, data in seen.views.items()]
@@ -247,14 +258,18 @@ def _memory(seen: MemorySeen, plaintext: bytes | None) -> Block:
     lines = ["   ".join(cells[at : at + 2]) for at in range(0, len(cells), 2)]
     if clear:
         lines.append("the PLAINTEXT: this memory is not encrypted")
+    computed = not encrypted and not clear and seen.step > 3
+    if computed:
+        lines.append("COMPUTED for the answer: this memory really holds the plaintext")
     facts = {
         "step": seen.step,
         "address": seen.address,
         **{view.replace(" ", "_"): data for view, data in seen.views.items()},
         "plaintext": plaintext,
-        "encrypted": None if not plaintext else not clear,
+        "ciphertext": None if not plaintext else not clear,
+        "encrypted": encrypted,
     }
-    return Block("seen", f"  seen at {seen.step}", tuple(lines), facts, loud=clear)
+    return Block("seen", f"  seen at {seen.step}", tuple(lines), facts, loud=clear or computed)
 
 
 def _registers(seen: RegistersSeen) -> Block:

@@ -8,6 +8,7 @@ What they read is compared with the plaintext, never assumed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -15,6 +16,7 @@ from typing import Final, TypeAlias
 from wasmkeep.demo.machine import BareGuest
 from wasmkeep.demo.messages import Measurement, Output
 from wasmkeep.demo.program import ADDRESS, PROGRAM
+from wasmkeep.errors import PlatformUnavailable
 
 __all__ = ["LENGTH", "MemorySeen", "RegistersSeen", "Seen", "Spy", "View"]
 
@@ -76,5 +78,8 @@ class Spy:
     async def ended(self, guest: BareGuest, answer: Output, elapsed_ns: int) -> None: ...
 
     async def _look(self, step: int, guest: BareGuest) -> None:
-        views = {view: await guest.look(view, ADDRESS, LENGTH) for view in View}
+        views = {}
+        for view in View:
+            with suppress(PlatformUnavailable):  # nobody can look like that on a real machine
+                views[view] = await guest.look(view, ADDRESS, LENGTH)
         self._told(MemorySeen(step, ADDRESS, views))
