@@ -24,7 +24,7 @@ _NARROW = {"vmpl": (0x0CA, 1), "cpl": (0x0CB, 1), "mxcsr": (0x408, 4)}
 _NARROW |= {"ftw": (0x40C, 2), "fsw": (0x40E, 2), "fcw": (0x410, 2)}
 _FIELDS = {name: (at, 8) for name, at in _QUADWORDS.items()} | _NARROW
 XMM_OFFSET, _XMM_SIZE, XMM_COUNT = 0x470, 16, 16
-X87_OFFSET = 0x420  # eight times ten bytes
+X87_OFFSET, _X87_SIZE = 0x420, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,17 @@ class SaveArea:
         at = _xmm(number)
         self._page[at : at + _XMM_SIZE] = value
 
+    def x87(self, number: int) -> bytes:
+        """The 10 bytes of x87 register `number`."""
+        at = _x87(number)
+        return bytes(self._page[at : at + _X87_SIZE])
+
+    def set_x87(self, number: int, value: bytes) -> None:
+        if len(value) != _X87_SIZE:
+            raise ValueError("an x87 register has 10 bytes")
+        at = _x87(number)
+        self._page[at : at + _X87_SIZE] = value
+
     def put(self, at: int, data: bytes | bytearray) -> None:
         """Bytes in place."""
         self._page[at : at + len(data)] = data
@@ -92,3 +103,9 @@ def _xmm(number: int) -> int:
     if not 0 <= number < XMM_COUNT:
         raise ValueError("XMM 0 to 15")
     return XMM_OFFSET + _XMM_SIZE * number
+
+
+def _x87(number: int) -> int:
+    if not 0 <= number < 8:
+        raise ValueError("x87 registers 0 to 7")
+    return X87_OFFSET + _X87_SIZE * number

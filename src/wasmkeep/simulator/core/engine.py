@@ -30,6 +30,7 @@ _CODE_BUFFER = 4 << 20  # bytes of translated code
 _VMEXIT_BASE = 0x100  # what the emulator adds to an exit code
 _EXCEPTION_BASE = 0x40  # of an exception among exit codes
 READ, WRITE, EXECUTE = 1, 2, 4
+PUSHF = 0x70  # an exit code that nobody outside the core sees
 # Handled inside the guest: SYSENTER, EFER, STAR … SFMASK, FS, GS and KERNEL_GS base, PAT.
 _OWN_MSRS = (0x174, 0x175, 0x176, 0x277, 0xC000_0080, *range(0xC000_0081, 0xC000_0085))
 _OWN_MSRS += (0xC000_0100, 0xC000_0101, 0xC000_0102)
@@ -232,17 +233,21 @@ class Engine:
     # Registers
 
     def state(self) -> State:
-        rflags = self._emulator.reg_read(self._constants.UC_X86_REG_RFLAGS)
-        return State(bytes(self._emulator.context_save()), rflags)
+        raw = State.without_stale_flags(bytes(self._emulator.context_save()))
+        self._restore(raw)
+        return State(raw, self._emulator.reg_read(self._constants.UC_X86_REG_RFLAGS))
 
     def load(self, state: State) -> None:
         state.intercept(_INTERCEPTS, _VMCB)
-        context = object.__new__(type(self._context))  # over our bytes: the library's way to bring one back
-        context.__setstate__((state.encode(), CONTEXT_SIZE, self._context.arch, self._context.mode))
-        self._emulator.context_restore(context)
+        self._restore(state.encode())
         # The emulator derives rounding modes from these when they are written.
         self._emulator.reg_write(self._constants.UC_X86_REG_FPCW, state.fcw)
         self._emulator.reg_write(self._constants.UC_X86_REG_MXCSR, state.mxcsr)
+
+    def _restore(self, raw: bytes | bytearray) -> None:
+        context = object.__new__(type(self._context))  # over our bytes: the library's way to bring one back
+        context.__setstate__((bytes(raw), CONTEXT_SIZE, self._context.arch, self._context.mode))
+        self._emulator.context_restore(context)
 
     def control(self, *names: str) -> list[int]:
         """Registers in the midst of a run: ``cr0``, ``cr3``, ``cr4``, ``ss``."""
@@ -331,8 +336,9 @@ class Engine:
         return self._emulator.reg_read(self._constants.UC_X86_REG_RIP)
 
 
-# RDPMC, CPUID, INVD, HLT, MSR, WBINVD, MONITOR, MWAIT
-_INTERCEPTS = sum(1 << code - 0x60 for code in (0x6F, 0x72, 0x76, 0x78, 0x7C, 0x89, 0x8A, 0x8B))
+# RDPMC, PUSHF, CPUID, INVD, HLT, MSR, WBINVD, MONITOR, MWAIT. The emulator's own PUSHF would push flags that
+# are out of date while instructions are counted.
+_INTERCEPTS = sum(1 << code - 0x60 for code in (0x6F, PUSHF, 0x72, 0x76, 0x78, 0x7C, 0x89, 0x8A, 0x8B))
 
 
 def _probe(index: int) -> int:

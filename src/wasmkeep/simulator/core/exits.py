@@ -12,6 +12,7 @@ from wasmkeep.hardware.kvm_sev import PAGE
 from wasmkeep.simulator.core import events
 from wasmkeep.simulator.core.address_space import AddressSpace, NestedTableFault
 from wasmkeep.simulator.core.engine import (
+    PUSHF,
     Access,
     Event,
     Intercepted,
@@ -23,10 +24,12 @@ from wasmkeep.simulator.core.engine import (
 from wasmkeep.simulator.core.events import Interruption
 from wasmkeep.simulator.core.instructions import (
     MAX_INSTRUCTION,
+    OPERAND_SIZE,
     is_string_port,
     is_vmgexit,
     is_vmmcall,
     length,
+    prefixes,
 )
 from wasmkeep.simulator.core.lines import Full
 from wasmkeep.simulator.core.page_walk import PageFault, Paging
@@ -50,7 +53,7 @@ from wasmkeep.simulator.vmexit import (
 
 MSR_GHCB, MSR_SEV_STATUS = 0xC001_0130, 0xC001_0131
 SEV_STATUS_SEV, SEV_STATUS_ES = 1 << 0, 1 << 1
-_LONG_CODE = 1 << 9
+_LONG_CODE, _DEFAULT_BIG = 1 << 9, 1 << 10
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Exits:
         self._space = space
 
     def of(self, event: Event, state: State) -> Outcome:
+        """Raises `Full`: the instruction is to be repeated."""
         if isinstance(event, Intercepted):
             return self._intercepted(event.code, state)
         if isinstance(event, PortAccess):
@@ -103,6 +107,8 @@ class Exits:
     # Instructions
 
     def _intercepted(self, code: int, state: State) -> Outcome:
+        if code == PUSHF:
+            return self._push_flags(state)
         behind = state["rip"] + length(self._code(state), long_mode=self._is_long_code(state))
         if code == ExitCode.HLT:
             if self._block.es:  # automatic: nobody else could step over it
@@ -111,6 +117,22 @@ class Exits:
         if code == ExitCode.MSR:
             return self._msr(behind, state)
         return self._needs_hypervisor(Vmexit(ExitCode(code), next_rip=behind))
+
+    def _push_flags(self, state: State) -> Outcome:
+        code, long_mode = self._code(state), self._is_long_code(state)
+        count = prefixes(code, long_mode=long_mode)
+        big = long_mode or bool(state.segment("cs").attributes & _DEFAULT_BIG)
+        size = 2 if big == (OPERAND_SIZE in code[:count]) else 8 if long_mode else 4
+        at = events.pushed(state, size)
+        paging = self._paging(state)
+        try:
+            self._space.write(events.stack_address(state, at), events.flags_image(state, size), paging)
+        except PageFault as fault:
+            return Interruption(events.PAGE_FAULT, fault.error, events.stack_address(state, at))
+        except (NestedFault, NestedTableFault) as fault:
+            return self.nested(fault, Access.WRITE, events.stack_address(state, at), state)
+        state["rsp"], state["rip"] = at, state["rip"] + count + 1
+        return None
 
     def _msr(self, behind: int, state: State) -> Outcome:
         index, writing = state["rcx"] & 0xFFFF_FFFF, state.error_code & 1
@@ -178,9 +200,12 @@ class Exits:
     def _is_long_code(self, state: State) -> bool:
         return state.is_long and bool(state.segment("cs").attributes & _LONG_CODE)
 
+    def _paging(self, state: State) -> Paging:
+        return Paging(state["cr0"], state["cr3"], state["cr4"], state["efer"], user=state.cpl == 3)
+
     def _code(self, state: State) -> bytes:
         """Up to 15 bytes, as far as there is memory."""
-        paging = Paging(state["cr0"], state["cr3"], state["cr4"], state["efer"], user=state.cpl == 3)
+        paging = self._paging(state)
         linear = self.linear_rip(state)
         here = min(MAX_INSTRUCTION, PAGE - linear % PAGE)
         code = b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _LEGACY_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
-_REP = 0xF3
+_REP, OPERAND_SIZE = 0xF3, 0x66
 _HLT, _TWO_BYTES = 0xF4, 0x0F
 _VMMCALL = b"\x0f\x01\xd9"
 _STRING_PORT = frozenset(b"\x6c\x6d\x6e\x6f")

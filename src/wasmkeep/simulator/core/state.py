@@ -28,14 +28,12 @@ QUADWORDS |= {"sysenter_esp": HEADER_SIZE + 4808, "sysenter_eip": HEADER_SIZE + 
 QUADWORDS |= {"star": HEADER_SIZE + 4824, "lstar": HEADER_SIZE + 4840, "cstar": HEADER_SIZE + 4848}
 QUADWORDS |= {"sfmask": HEADER_SIZE + 4856, "kernel_gs_base": HEADER_SIZE + 4864, "g_pat": HEADER_SIZE + 5280}
 SYSENTER_CS = HEADER_SIZE + 4800  # u32
-_FLAGS, _CC_SOURCE, _CC_OPERATION, _DIRECTION = (HEADER_SIZE + at for at in (136, 152, 168, 172))
-_HIDDEN_FLAGS = HEADER_SIZE + 176
+_FLAGS, _HIDDEN_FLAGS = HEADER_SIZE + 136, HEADER_SIZE + 176
 _X87_TOP, _X87_STATUS, _X87_CONTROL, _X87_TAGS, X87 = (HEADER_SIZE + at for at in (604, 608, 610, 612, 624))
 MXCSR, XMM, XMM_STRIDE = HEADER_SIZE + 816, HEADER_SIZE + 824, 64
 _ERROR_CODE, _INTERCEPTS, _EXCEPTION_INTERCEPTS, _VMCB = (CONTEXT_SIZE - at for at in (184, 48, 32, 64))
 
-_CARRY_TO_OVERFLOW, _DF = 0x8D5, 1 << 10  # arithmetic flags, kept apart by the emulator
-_CC_EXPLICIT = 1  # the arithmetic flags are where _CC_SOURCE is
+_CARRY_TO_OVERFLOW, _DF = 0x8D5, 1 << 10
 FLAGS_VM, FLAGS_RESERVED = 1 << 17, 1 << 1
 _CR0_PE, _CR4_OSFXSR, _CR4_SMAP, _EFER_LMA, _EFER_SVME = 1 << 0, 1 << 9, 1 << 21, 1 << 10, 1 << 12
 # How the emulator sums the mode up: CPL 1:0, CS32 4, SS32 5, ADDSEG 6, PE 7, MP EM TS 11:9, LMA 14, CS64 15,
@@ -59,9 +57,21 @@ _COPIED += [(X87 + 16 * number, X87_OFFSET + 10 * number, 10) for number in rang
 class State:
     """A saved context, with `rflags` canonical in it. Changes count when it is loaded again."""
 
-    def __init__(self, context: bytes, rflags: int) -> None:
+    def __init__(self, context: bytes | bytearray, rflags: int) -> None:
         self._raw = bytearray(context)
         self.rflags = rflags
+
+    @staticmethod
+    def without_stale_flags(context: bytes) -> bytearray:
+        """The context with arithmetic flags only where the emulator computed them last.
+
+        Before it runs they are in RFLAGS, whole. While it counts instructions it leaves older ones there
+        beside the newest, and whoever reads gets both.
+        """
+        raw = bytearray(context)
+        (flags,) = struct.unpack_from("<Q", raw, _FLAGS)
+        struct.pack_into("<Q", raw, _FLAGS, flags & ~(_CARRY_TO_OVERFLOW | _DF))
+        return raw
 
     def __getitem__(self, name: str) -> int:
         (value,) = struct.unpack_from("<Q", self._raw, QUADWORDS[name])
@@ -121,11 +131,7 @@ class State:
 
     def encode(self) -> bytes:
         """The context to load."""
-        flags = self.rflags | FLAGS_RESERVED
-        struct.pack_into("<Q", self._raw, _FLAGS, flags & ~(_CARRY_TO_OVERFLOW | _DF))
-        struct.pack_into("<Q", self._raw, _CC_SOURCE, flags & _CARRY_TO_OVERFLOW)
-        struct.pack_into("<I", self._raw, _CC_OPERATION, _CC_EXPLICIT)
-        struct.pack_into("<i", self._raw, _DIRECTION, -1 if flags & _DF else 1)
+        struct.pack_into("<Q", self._raw, _FLAGS, self.rflags | FLAGS_RESERVED)
         struct.pack_into("<I", self._raw, _HIDDEN_FLAGS, self._summary())
         return bytes(self._raw)
 

@@ -112,7 +112,7 @@ class Vcpu:
             if isinstance(event, Withheld):
                 found = self._withheld(event, exits, state)
             elif event is not None:
-                found = exits.of(event, state)
+                found = self._means(event, exits, state)
 
     def _execute(self, state: State, limit: int) -> tuple[Event | None, State, int]:
         """What happened, the registers then, and how much of `limit` it took."""
@@ -123,6 +123,13 @@ class Vcpu:
             event = self._engine.run(budget)
             spent += _EVENT_COST if event else budget
         return event, self._engine.state(), spent
+
+    def _means(self, event: Event, exits: Exits, state: State) -> Outcome:
+        try:
+            return exits.of(event, state)
+        except Full:
+            self._make_room()
+            return None
 
     def _withheld(self, event: Withheld, exits: Exits, state: State) -> Outcome:
         """A page was not granted: a fault of the guest's, or of its hypervisor's, or just now."""
