@@ -166,7 +166,7 @@ def require_accepted_now(
                 "receipt.now",
                 "whether the receipt's keep would be accepted now cannot be told",
                 found="; ".join(f"{finding.check}: {finding.message}" for finding in refused.findings),
-                required="today's revocation list of the keep's own root, in date",
+                required="today's policy, and revocation list in date, with the keep's own root",
                 meaning="nothing says that it was revoked, and nothing that it was not",
                 remedy="`wasmkeep endorsements fetch` gets a current list",
             ) from refused
@@ -181,8 +181,8 @@ def require_accepted_now(
 
 def _is_a_change_of_mind(check: str) -> bool:
     """Whether a failed check means that somebody revoked or denies what was accepted at the run."""
-    unknown = check.startswith(("snp.crl.", "snp.chain.", "snp.certificates.")) or check == "snp.root"
-    return check == "snp.crl.revoked" or not unknown
+    unknown = check.startswith(("snp.crl.", "snp.chain.", "snp.certificates.", "sev.chain."))
+    return check == "snp.crl.revoked" or not (unknown or check in ("snp.root", "sev.root"))
 
 
 def require_program(receipt: Receipt, program_digest: bytes) -> None:
