@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from wasmkeep.protocol import binding, records, statements
+from wasmkeep.protocol import binding, records, slot, statements
 from wasmkeep.protocol.binding import Field, SaltedDigest
 from wasmkeep.protocol.events import Salts, Shipment
 from wasmkeep.protocol.offer import Offer
@@ -52,12 +52,16 @@ def shipment(package: bytes = b"package" * 40_000) -> Shipment:
     )
 
 
-def tenant(seed: int = 1) -> TenantSession:
+LAUNCH_SECRET = b"L" * 32
+
+
+def tenant(seed: int = 1, tee: str = "snp") -> TenantSession:
     return TenantSession(
-        tee="snp",
+        tee=tee,
         signing_key=Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32),
         nonce=bytes([seed + 1]) * 32,
         secret=bytes([seed + 2]) * 32,
+        launch_secret=b"" if tee == "snp" else LAUNCH_SECRET,
     )
 
 
@@ -67,6 +71,8 @@ class KeepHalf:
 
     seed: int = 7
     salt: bytes = b"s" * 32
+    tee: str = "snp"
+    launch_secret: bytes = b""
     streams: dict[Field, SaltedDigest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,10 +89,23 @@ class KeepHalf:
             Field.STDERR: SaltedDigest(Field.STDERR, SALTS.stderr),
         }
 
+    def proven_offer(self, one: TenantSession) -> bytes:
+        """The offer of a keep whose launch was given ``launch_secret``, to a tenant's hints."""
+        bound = binding.report_data(
+            tee=self.tee,
+            nonce=one.nonce,
+            tenant_key_digest=one.tenant_key_digest,
+            receiving_key=self.receiving_key,
+            receipt_key=self.receipt_key,
+        )
+        evidence = slot.proof(slot.proof_key(self.launch_secret), bound)
+        return Offer(self.receiving_key, self.receipt_key, self.salt, evidence).encode()
+
     def open_delivery(self, messages: list[bytes], report_data: bytes, nonce: bytes) -> bytes:
         """The package, opened as the keep would."""
         message = messages[0][: binding.HPKE_MESSAGE_SIZE]
         secret = SUITE.decrypt(message, self.private, b"wasmkeep-session-v1" + report_data)
+        secret += self.launch_secret
         self.session = binding.session_id(report_data, hashlib.sha256(message).digest())
         self.opener = records.Opener(binding.to_keep_key(secret, self.session))
         self.sealer = records.Sealer(binding.to_tenant_key(secret, self.session, self.salt))
@@ -117,8 +136,8 @@ class KeepHalf:
 
     def launch_fields(self, sent: Shipment, tenant_key_digest: bytes) -> dict[int, object]:
         return {
-            1: "snp",
-            2: MEASUREMENT,
+            1: self.tee,
+            2: MEASUREMENT if self.tee == "snp" else b"",
             3: sent.program_digest,
             4: sent.target,
             5: sent.configuration_digest,
@@ -167,7 +186,20 @@ class Running:
         one, other = tenant(), KeepHalf()
         goods = sent if sent is not None else shipment(b"p" * 1000)
         one.receive_offer(other.offer)
-        messages = list(one.accept(FakeVerdict.on(one), goods))
+        return cls._delivered(one, other, goods, list(one.accept(FakeVerdict.on(one), goods)))
+
+    @classmethod
+    def start_proven(cls, tee: str) -> Running:
+        """On SEV or SEV-ES."""
+        one, other = tenant(tee=tee), KeepHalf(tee=tee, launch_secret=LAUNCH_SECRET)
+        goods = shipment(b"p" * 1000)
+        one.receive_offer(other.proven_offer(one))
+        return cls._delivered(one, other, goods, list(one.accept_proven(goods)))
+
+    @classmethod
+    def _delivered(
+        cls, one: TenantSession, other: KeepHalf, goods: Shipment, messages: list[bytes]
+    ) -> Running:
         package = other.open_delivery(messages, one.report_data, one.nonce)
         assert package == b"".join(bytes(part) for part in goods.package)
         return cls(one, other, goods)
