@@ -22,9 +22,7 @@ from wasmkeep.hardware.kvm_sev import PAGE
 from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
 from wasmkeep.simulator.board import Board, HostConnection
 from wasmkeep.simulator.cpu import CpuKind, GuestCpu, GuestPlan
-from wasmkeep.simulator.dram import Dram
 from wasmkeep.simulator.guest_factory import GuestFactory
-from wasmkeep.simulator.page_allocator import PageAllocator
 from wasmkeep.simulator.products import PRODUCTS
 from wasmkeep.simulator.sev_device import SevDevice
 from wasmkeep.simulator.sev_kernel import SevKernel
@@ -66,7 +64,7 @@ def device_of(bench: Bench) -> SevDevice:
 def by_frames(bench: Bench, call: Call) -> Result:
     cpu: CpuKind = NoCpu()
     kernel = SevKernel(bench.processor.sev, bench.processor.slots, snp=True)
-    factory = GuestFactory(bench.processor, kernel, cpu, PageAllocator(Dram(1 << 30)))
+    factory = GuestFactory(bench.processor, kernel, cpu)
     host = HostConnection(Board(device_of(bench), factory, {}))
     request = decode_request(memoryview(b"".join(encode_call(call).buffers)))
     reply, _ = host.perform(request)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from wasmkeep.errors import PlatformUnavailable
 from wasmkeep.hardware import kvm_snp, machine_calls, psp_sev
 from wasmkeep.hardware.calls import Call, IoctlRefused
 from wasmkeep.hardware.connection import Connection, MachineGone, connect
@@ -71,7 +72,7 @@ class MachineDescription:
     SHA-256 of the simulated ARK's SubjectPublicKeyInfo, hex; `slots` how many SNP and SEV-ES guests there can
     be at once, together, `sev_slots` how many of plain SEV; `kds` the folder of endorsements, shaped like
     AMD's key distribution service; `firmware` and `sev_firmware` are major.minor.build of SNP's ABI and of
-    SEV's API.
+    SEV's API; `emulator` whether bare guests can have the emulated CPU.
     """
 
     machine: str
@@ -87,6 +88,7 @@ class MachineDescription:
     sev_firmware: str
     sev_slots: int
     tees: tuple[MachineTee, ...]
+    emulator: bool
 
     @classmethod
     def parse(cls, text: bytes) -> MachineDescription:
@@ -155,6 +157,13 @@ class Platform(SevPlatform):
         is a bare guest, of whole pages. Raises `FirmwareError` (RESOURCE_LIMIT) where every key slot is
         taken, else `IoctlRefused`.
         """
+        if cpu is CpuChoice.EMULATED and not self.description.emulator:
+            raise PlatformUnavailable(
+                "machine.emulator",
+                "the simulated machine has no emulated CPU here",
+                found="unicorn is not installed",
+                remedy="install the optional extra: pip install 'wasmkeep[emulator]'",
+            )
         flags = GuestFlags.WINDOW if window else GuestFlags(0)
         shell = Shell(self._path, Plan(memory, vm_type, cpu=cpu, flags=flags))
         return SevGuest(shell.connection, await shell.window(), bare=not window)

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
@@ -24,12 +25,10 @@ from wasmkeep.hardware.kvm import prepare_signals
 from wasmkeep.hardware.process import forbid_core_dumps, keep_freed_memory
 from wasmkeep.simulator.board import Board
 from wasmkeep.simulator.cpu import CpuKind, GuestPlan
-from wasmkeep.simulator.dram import Dram
 from wasmkeep.simulator.guest_factory import GuestFactory
 from wasmkeep.simulator.kvm_cpu import KvmCpuKind
 from wasmkeep.simulator.nursery import Nursery
 from wasmkeep.simulator.options import Options, parse
-from wasmkeep.simulator.page_allocator import PageAllocator
 from wasmkeep.simulator.process_cpu import ProcessCpuKind
 from wasmkeep.simulator.roots import Endorser, Identity, load_or_create
 from wasmkeep.simulator.secure_processor import Configuration, SecureProcessor
@@ -38,7 +37,6 @@ from wasmkeep.simulator.sev_device import SevDevice
 from wasmkeep.simulator.sev_kernel import SevKernel
 
 _PROBE_MEMORY = 4 << 20
-_PHYSICAL_MEMORY = 1 << 44  # bytes; none of it is there until it is written
 _KEPT_MEMORY = 16 << 20  # bytes
 
 
@@ -76,7 +74,7 @@ def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
         processor = SecureProcessor(identity.chip, _trusting(options, identity), endorser.publish_vcek)
         description = _describe(options, identity, cpu)
         kernel = SevKernel(processor.sev, processor.slots, snp=options.configuration.product.has_snp)
-        factory = GuestFactory(processor, kernel, cpu, PageAllocator(Dram(_PHYSICAL_MEMORY)))
+        factory = GuestFactory(processor, kernel, cpu)
         board = Board(SevDevice(processor, kernel), factory, description)
         ready = {"ready": True, "socket": os.fspath(options.socket), "pid": os.getpid()}
         sys.stdout.write(
@@ -116,6 +114,7 @@ def _describe(options: Options, identity: Identity, cpu: CpuKind) -> dict[str, A
         "sev_slots": facts.slots - min_sev_asid + 1,
         "chip_id": identity.chip.chip_id.hex(),
         "kds": os.fspath(identity.kds.absolute()),
+        "emulator": importlib.util.find_spec("unicorn") is not None,
         "tees": _tees(facts, min_sev_asid),
         "firmware": f"{firmware.major}.{firmware.minor}.{firmware.build}",
         "report_version": firmware.report_version,

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from wasmkeep.errors import PlatformUnavailable
 from wasmkeep.hardware import kvm_structures
 from wasmkeep.hardware.calls import File
 from wasmkeep.hardware.frames import Reply, Request
@@ -20,6 +21,7 @@ from wasmkeep.hardware.machine_calls import (
     RUN_STATE_SIZE,
     VMSA_SIZE,
     CreateGuest,
+    ExitReason,
     GuestRequestBuffer,
     HostAccess,
     MachineOperation,
@@ -148,6 +150,8 @@ class HostConnection:
             memory.write(address, _with_data(machine.run(), machine.cpu, len(held) - RUN_STATE_SIZE))
         except OSError as error:
             return Reply(-(error.errno or errno.EIO))
+        except PlatformUnavailable:  # an emulator that is another than the one this machine knows
+            return Reply(-errno.EOPNOTSUPP)
         return Reply(0, memory.written())
 
     def close(self) -> None:
@@ -166,7 +170,7 @@ def _answer(cpu: GuestCpu, held: bytes | memoryview) -> None:
 
 def _with_data(state: RunState, cpu: GuestCpu, room: int) -> bytes:
     """The exit, with a port's values behind it where the host left room."""
-    data = cpu.exit_data() if room > 0 else b""
+    data = cpu.exit_data() if room > 0 and state.exit_reason == ExitReason.IO else b""
     if data and len(data) <= room:
         state.data_offset = RUN_STATE_SIZE
         return bytes(state) + data

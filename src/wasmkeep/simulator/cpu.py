@@ -35,7 +35,9 @@ class GuestPlan:
 class GuestCpu(GuestMemory, Protocol):
     """One guest's memory and vCPU. All but `interrupt` in one thread."""
 
-    window: int | None  # descriptor of the shared window
+    @property
+    def window(self) -> int | None:
+        """Descriptor of the shared window, of a keep's guest."""
 
     def load(self, vmsa: bytes) -> None:
         """Take the initial state in; the last one before the first run counts. Raises `InvalidVmsa`."""

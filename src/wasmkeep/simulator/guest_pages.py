@@ -55,7 +55,7 @@ class GuestPages:
         require(0 <= gpa <= self._memory.size - size, SevStatus.INVALID_ADDRESS)
         return self.base + gpa
 
-    def start(self, key: MemoryKey) -> None:
+    def start(self, key: MemoryKey, asid: int, *, es: bool) -> None:  # noqa: ARG002 - the CPU asks no slots
         """The guest runs under `key` from now on, and all memory but its window is private."""
         if self._started:
             return

@@ -74,7 +74,7 @@ class SevContext:
         key = self.kernel.slots.key(self.asid)
         if key is None:
             raise OSError(errno.EPERM, "no key is active in the guest's slot")
-        self.dram.start(key)
+        self.dram.start(key, self.asid, es=self.es)
 
     def end(self) -> None:
         """The guest and its slot go. Twice is once."""

@@ -60,9 +60,9 @@ class SevVirtualMachine(VirtualMachine):
         vm_type: VmType,
         cpu: GuestCpu,
         dram: GuestDram,
-        give_back: Callable[[], None],
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
-        """`give_back` is for the guest's physical memory, at its end."""
+        """`give_back` is for the guest's physical memory, at its end, where the CPU does not see to that."""
         super().__init__(cpu)
         self._give_back = give_back
         self._type = vm_type
@@ -169,14 +169,20 @@ class SevVirtualMachine(VirtualMachine):
         self._vm.dram.write(self._vm.dram.spa(gpa, len(data)), data)
 
     def run(self) -> RunState:
-        """With SEV-ES the hypervisor sees what the guest asks by its port, and otherwise that it ended."""
+        """With SEV-ES the hypervisor sees what the guest asks, and otherwise that it ended.
+
+        A guest of the emulated CPU asks through its GHCB. A keep on the real one, which raises no #VC, by its
+        port; anything else it does is an exception that its handler does not know.
+        """
         if self._vm.asid:
             self._vm.start()
         if self._vm.es and not self._vmsa_measured:
             return ended(ExitReason.FAIL_ENTRY)
         state = super().run()
+        if not self._vm.es or self.cpu.window is None:
+            return state
         asked = state.exit_reason == ExitReason.IO and state.port == EXIT_PORT
-        return state if asked or not self._vm.es else ended(state.exit_reason)
+        return state if asked else ended(state.exit_reason)
 
     def destroy(self) -> None:
         self.cpu.destroy()

@@ -35,8 +35,8 @@ class GuestDram(SystemMemory, Protocol):
     def spa(self, gpa: int, size: int) -> int:
         """Where a guest-physical range lies. Raises `Refused` (INVALID_ADDRESS) outside it."""
 
-    def start(self, key: MemoryKey) -> None:
-        """The guest is about to run, and `key` is in its slot."""
+    def start(self, key: MemoryKey, asid: int, *, es: bool) -> None:
+        """The guest is about to run, and `key` is in its slot, `asid`."""
 
 
 class VirtualMachine(ABC):
