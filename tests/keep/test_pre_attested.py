@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.keep import packages
 from tests.keep.assembly import assemble
@@ -24,11 +25,14 @@ from tests.keep.packages import DATA, PROC_EXIT, TEXT, ProgramPart
 from tests.keep.test_host_interface import good, name_of, offered_salt, refused
 from tests.keep.test_protection import EXIT, EXIT_SLOT
 from tests.keep.wire import CONTROL, Exchange, HostSide, PublicRefusal, Relay
+from tests.protocol.firmware_half import POLICIES, FirmwareHalf, proven
 from wasmkeep.errors import SessionError
 from wasmkeep.hardware.kvm import Kvm
+from wasmkeep.image import MachineKind, expected_launch_digest, launch
 from wasmkeep.image.elf import load_segments
 from wasmkeep.protocol import binding, slot
 from wasmkeep.protocol.events import Ended
+from wasmkeep.protocol.pre_attested import FRESH_SIZE, FreshLaunch, PreAttestedLaunch
 from wasmkeep.protocol.statements import Exited, Trapped
 
 UD = 6
@@ -46,6 +50,21 @@ def test_a_keep_proves_itself_and_states_no_measurement(kind: str, relay: Relay)
     assert receipt.outcome == Exited(3)
     assert (receipt.launch.tee, receipt.launch.measurement) == (tee_of(kind), b"")
     assert receipt.launch.tenant_key_digest == relay.session.tenant_key_digest
+
+
+def test_from_certificates_to_the_receipt(kind: str, machine_of: MachineOf) -> None:
+    """The whole of a tenant: keys wrapped for a chip, the image's digest measured, the packet injected."""
+    tee = tee_of(kind)
+    digest = expected_launch_digest(launch(MachineKind(kind), image(kind), MEMORY))
+    chip = FirmwareHalf(digest=digest)
+    fresh = FreshLaunch.cut(ec.generate_private_key(ec.SECP384R1()), os.urandom(FRESH_SIZE))
+    started = PreAttestedLaunch(tee=tee, platform=chip.platform, policy=POLICIES[tee], fresh=fresh)
+    said = started.receive_measurement(chip.launch(started.begin()))
+    packet = chip.secret(started.accept(proven(started, said, digest)))
+    relay = Relay(
+        machine_of, tee=tee, inject=lambda _: slot_page((0, packet)), launch_secret=started.launch_secret
+    )
+    assert relay.run(good()).receipt.receipt.outcome == Exited(3)
 
 
 # The slot. Whatever a host makes of the packet, the keep takes all of it in its place, or nothing.

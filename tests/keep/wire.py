@@ -171,6 +171,7 @@ class Relay:
         tee: str = "snp",
         seed: bytes | None = None,
         inject: Callable[[bytes], bytes] = lambda packet: slot_page((0, packet)),
+        launch_secret: bytes = b"",
     ) -> None:
         self.signing_key = Ed25519PrivateKey.generate()
         packet = slot.slot_packet(os.urandom(slot.RANDOM_SIZE))
@@ -179,7 +180,7 @@ class Relay:
             signing_key=self.signing_key,
             nonce=os.urandom(32),
             secret=seed or os.urandom(32),
-            launch_secret=b"" if tee == "snp" else slot.launch_secret(packet, tee),
+            launch_secret=launch_secret or (b"" if tee == "snp" else slot.launch_secret(packet, tee)),
         )
         self.processor = StandInProcessor(self.session.tenant_key_digest)
         self.machine = machine_of(secrets_page(self.processor.key) if tee == "snp" else inject(packet))

@@ -55,8 +55,8 @@ class FirmwareHalf:
         return open_secret(self.keys, SecretPacket(sealed.header, sealed.data), self.measured.measure)
 
 
-def proven(launch: PreAttestedLaunch, said: MeasurementMessage) -> ProvenLaunch:
+def proven(launch: PreAttestedLaunch, said: MeasurementMessage, digest: bytes = DIGEST) -> ProvenLaunch:
     """The tenant's verdict."""
     measured = LaunchMeasurement(said.measure, said.mnonce)
     version = said.api_major, said.api_minor, said.build
-    return verify_measurement(launch.tik, measured, *version, launch.policy, [DIGEST])
+    return verify_measurement(launch.tik, measured, *version, launch.policy, [digest])
