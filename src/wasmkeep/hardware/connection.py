@@ -182,7 +182,8 @@ class Connection:
             return
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            await self._ended
+            # Whoever is cancelled here must not take the end for what has happened: `abandon` still closes.
+            await asyncio.shield(self._ended)
         except OSError:  # the machine is gone already
             pass
         finally:
