@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from benchmarks import cli, cpu, idle, python, start
+from benchmarks import cli, cpu, demo, idle, python, start
 from benchmarks.hosting import BUILD, own_folders
 from benchmarks.results import Result, table, write
 from wasmkeep.cli.console import Console
@@ -24,6 +24,7 @@ BENCHES: Mapping[str, Bench] = {
     "cpu": cpu.measure,
     "python": python.measure,
     "cli": cli.measure,
+    "demo": demo.measure,
 }
 _OUTPUT = Path(__file__).parents[1] / "build" / "bench.json"
 _INTERRUPTED = 130

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import MACHINE, User, user
+from tests.cli.conftest import EXAMPLES, MACHINE, User, require_images, user
 from tests.demo.playing import rounds
 from tests.machines import HAS_KVM, machine
 from wasmkeep.cli import __main__ as entry
@@ -245,6 +245,24 @@ def test_output_that_nobody_takes_is_73(user: User) -> None:
     process.stdout = None
     process.communicate(timeout=60)
     assert process.returncode == 73
+
+
+def test_webassembly_in_place_of_machine_code(user: User) -> None:
+    require_images()
+    done = user.run(
+        "demo", "sev", "--name", MACHINE, "--wasm", EXAMPLES / "add.wat", "--json", "--", "3", "4"
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, b"7"), done.stderr.decode()
+    said = objects(done)
+    assert said[0] == {"event": "demonstration", "program": str(EXAMPLES / "add.wat"), "tee": "sev"}
+    (platform,) = [one for one in said if one["event"] == "platform"]
+    assert (platform["tee"], platform["simulated"]) == ("sev", True)
+
+
+@pytest.mark.skipif(os.path.exists("/dev/sev"), reason="there is a /dev/sev here")
+def test_webassembly_on_real_sev_is_not_here(user: User) -> None:
+    done = user.run("demo", "sev", "--machine", "sev", "--wasm", EXAMPLES / "add.wat")
+    assert (done.returncode, done.stdout) == (69, b"")
 
 
 CPUINFO = "processor\t: 0\nvendor_id\t: {}\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: a processor\n"

@@ -76,10 +76,9 @@ async def connected(host: Host) -> AsyncIterator[Channel]:
     channel = Channel(*await asyncio.open_connection(sock=mine), TO_CLIENT)
     serving = asyncio.create_task(_serve(host, its))
     try:
-        try:
-            yield channel
-        finally:
-            await channel.close()
+        yield channel
+        await channel.close()
+        await serving
     except HostGaveUp as error:
         if not error.status:
             await serving
@@ -87,6 +86,7 @@ async def connected(host: Host) -> AsyncIterator[Channel]:
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        await channel.close()
 
 
 async def _serve(host: Host, connection: socket.socket) -> None:

@@ -107,6 +107,8 @@ def _check(options: argparse.Namespace) -> None:
         ("--connect", options.connect, "--tamper", options.tamper),
         ("--connect", options.connect, "--spy", options.spy),
         ("--wasm", options.wasm, "--tamper", options.tamper),
+        ("--wasm", options.wasm, "--spy", options.spy),
+        ("--wasm", options.wasm, "--rounds", options.rounds),
         ("--wasm", options.wasm, "--listen", options.listen),
         ("--wasm", options.wasm, "--connect", options.connect),
     )

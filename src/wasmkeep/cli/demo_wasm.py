@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli.console import Block
-from wasmkeep.cli.demo_screen import plain_sev
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +33,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from wasmkeep.cli import commands, parser
 
     console.show(Block("demonstration", "wasm", _STEPS, {"program": options.wasm, "tee": "sev"}))
-    console.show(plain_sev())
     found = commands.find(["run"])
     if found is None:
         raise RuntimeError("there is no command `run`")

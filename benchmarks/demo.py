@@ -1,0 +1,84 @@
+"""`demo`: the talk's demonstration, client and server, from nothing to the printed 7, on a booted machine.
+
+A run is what `wasmkeep demo sev` does in one round: certificates fetched and both chains verified, session
+and policy made, an empty machine started, measured, and the measurement verified, the program sealed,
+injected and run. Client and server talk over a pair of sockets, to the machine over another. Every run makes
+its connections, keys and machine anew and verifies everything; destroying the machine afterwards is waited
+for and not counted, as it is over when the 7 is there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+
+from benchmarks.results import Result, median, percentile
+from benchmarks.timing import Subject, interleaved, milliseconds_since
+from wasmkeep.cli.console import Console
+from wasmkeep.cli.demo_local import connected
+from wasmkeep.cli.demo_machines import Opened, simulated
+from wasmkeep.cli.demo_screen import TALK_MS
+from wasmkeep.cli.folders import private_folder
+from wasmkeep.cli.machine import MachineSettings, booted
+from wasmkeep.demo.client import Client
+from wasmkeep.demo.conversation import Step, play
+from wasmkeep.demo.server import Host
+from wasmkeep.hardware.simulated import Platform
+
+__all__ = ["measure"]
+
+_STEPS = ("chain", "session", "start", "measurement", "seal", "run")
+_REFERENCE = f"the talk's {TALK_MS} ms"
+
+
+class _Demonstration:
+    def __init__(self, machine: Opened) -> None:
+        self._machine = machine
+        self.steps: list[list[Step]] = []
+
+    async def __call__(self) -> float:
+        """One round, in milliseconds."""
+        steps: list[Step] = []
+        host = Host(self._machine.machine, self._machine.vouchers)
+        began = time.perf_counter_ns()
+        async with connected(host) as channel:
+            await play(Client(self._machine.trust), channel, steps.append)
+            took = milliseconds_since(began)
+        self.steps.append(steps)
+        return took
+
+
+async def measure(*, rounds: int = 200, warm_up: int = 20) -> list[Result]:
+    """Of each machine that this computer has: encrypted on the emulated CPU, and unencrypted on KVM."""
+    settings = MachineSettings("bench", ("sev",), "naples", "auto")
+    with private_folder() as folder:
+        async with (
+            booted(settings, folder / "machine", Console(sys.stderr), meanwhile=_nothing) as machine,
+            await Platform.open(str(machine.socket)) as platform,
+        ):
+            demonstrations: dict[str, _Demonstration] = {}
+            if importlib.util.find_spec("unicorn") is not None:
+                demonstrations["simulated"] = _Demonstration(await simulated(platform, emulated=True))
+            if platform.description.cpu == "kvm":
+                demonstrations["kvm"] = _Demonstration(await simulated(platform, emulated=False))
+            subjects: dict[str, Subject] = dict(demonstrations)
+            samples = await interleaved(subjects, rounds=rounds, warm_up=warm_up)
+    results: list[Result] = []
+    for name, taken in samples.items():
+        results += _results(name, taken, demonstrations[name].steps[warm_up:])
+    return results
+
+
+def _nothing() -> None:
+    pass
+
+
+def _results(name: str, taken: list[float], steps: list[list[Step]]) -> Iterator[Result]:
+    for share, word in ((0.5, "p50"), (0.95, "p95")):
+        value = percentile(taken, share)
+        yield Result("demo", f"{name} {word}", value, "ms", _REFERENCE, value / TALK_MS)
+    for number, word in enumerate(_STEPS):
+        each = [run[number].elapsed_ns / 1e6 for run in steps]
+        yield Result("demo", f"{name} {number + 1} {word}", median(each), "ms", "", None)
