@@ -22,7 +22,7 @@ from wasmkeep.protocol.statements import Exited
 from wasmkeep.tenant.package import DeliveredFile, Delivery, invocation
 from wasmkeep.tenant.program import Program
 
-KINDS = (MachineKind.SNP, MachineKind.PROCESS)
+KINDS = tuple(MachineKind)
 
 
 @dataclass(frozen=True, slots=True)
