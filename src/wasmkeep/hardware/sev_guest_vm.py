@@ -167,7 +167,10 @@ async def _measurement(answers: list[asyncio.Future[Answer]]) -> bytes:
 
 @functools.lru_cache(maxsize=8)  # a host launches the same few images again and again
 def _image_frames(image: Image, vmsa: bytes | None) -> tuple[Frame, ...]:
-    calls = [call for gpa, _, data in image if data for call in host_writes(gpa, data)]
+    """Zeros need not be written: a new guest's memory has nothing else."""
+    calls = [
+        call for gpa, size, data in image if data and data != bytes(size) for call in host_writes(gpa, data)
+    ]
     if vmsa is not None:
         calls.append(machine_calls.set_vmsa(vmsa))
     return tuple(encode_call(call) for call in calls)
