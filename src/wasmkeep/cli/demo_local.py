@@ -1,9 +1,8 @@
-"""Both halves in this process, over a pair of sockets: what `wasmkeep demo sev` does by itself."""
+"""Both halves in this process: what `wasmkeep demo sev` does by itself."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,9 @@ from wasmkeep.cli import demo_rounds
 from wasmkeep.cli.demo_machines import opened
 from wasmkeep.cli.demo_screen import Screen
 from wasmkeep.cli.outputs import ProgramOutput
-from wasmkeep.demo.channel import Channel
+from wasmkeep.demo.channel import pair
 from wasmkeep.demo.cheats import BY_NAME
 from wasmkeep.demo.client import HostGaveUp
-from wasmkeep.demo.messages import TO_CLIENT, TO_SERVER
 from wasmkeep.demo.server import Host, attend
 from wasmkeep.demo.spy import Spy
 from wasmkeep.evidence.errors import Rejected
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from wasmkeep.cli.console import Console
     from wasmkeep.cli.demo_machines import Opened
+    from wasmkeep.demo.channel import Channel
     from wasmkeep.demo.server import Observer
 
 __all__ = ["connected", "host_for", "run"]
@@ -72,12 +71,12 @@ async def connected(host: Host) -> AsyncIterator[Channel]:
 
     Where the host gave up for reasons of its own, such as a machine that is gone, its error is raised.
     """
-    mine, its = socket.socketpair()
-    channel = Channel(*await asyncio.open_connection(sock=mine), TO_CLIENT)
-    serving = asyncio.create_task(_serve(host, its))
+    channel, its = pair()
+    serving = asyncio.create_task(attend(host, its))
+    serving.add_done_callback(lambda _: its.hang_up())
     try:
         yield channel
-        await channel.close()
+        channel.hang_up()
         await serving
     except HostGaveUp as error:
         if not error.status:
@@ -86,12 +85,3 @@ async def connected(host: Host) -> AsyncIterator[Channel]:
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-        await channel.close()
-
-
-async def _serve(host: Host, connection: socket.socket) -> None:
-    channel = Channel(*await asyncio.open_connection(sock=connection), TO_SERVER)
-    try:
-        await attend(host, channel)
-    finally:
-        await channel.close()

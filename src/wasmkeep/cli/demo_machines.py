@@ -131,13 +131,7 @@ async def simulated(platform: Platform, *, emulated: bool) -> Opened:
     cpu = CpuChoice.EMULATED if emulated else CpuChoice.OWN
 
     async def create(memory: int, entry: int) -> DrivenGuest:
-        guest = await platform.create_sev_guest(memory, cpu=cpu)
-        try:
-            await guest.set_entry(entry)
-        except BaseException:
-            await guest.close()
-            raise
-        return AheadGuest(guest)
+        return AheadGuest(await platform.create_sev_guest(memory, cpu=cpu, entry=entry))
 
     root = simulated_root(bytes.fromhex(description.root_sha256))
     owner = await owner_of(platform)

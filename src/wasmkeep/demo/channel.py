@@ -1,25 +1,33 @@
-"""Messages over a connection (asyncio streams): one after the other, within bounds and within time."""
+"""Messages over a connection (asyncio streams) or within a process: one by one, within bounds and in time."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Protocol
 
-from wasmkeep.demo.messages import AnyMessage, MessageReader, Type, encode
+from wasmkeep.demo.messages import TO_CLIENT, TO_SERVER, AnyMessage, MessageReader, Type, encode
 from wasmkeep.errors import SessionError, TimedOut
 
-__all__ = ["ANSWER_SECONDS", "Channel"]
+__all__ = ["ANSWER_SECONDS", "Channel", "pair"]
 
 ANSWER_SECONDS = 60.0
 _CHUNK = 1 << 16
 
 
+class Writer(Protocol):
+    """What is needed of an ``asyncio.StreamWriter``."""
+
+    def write(self, data: bytes, /) -> None: ...
+    async def drain(self) -> None: ...
+    def close(self) -> None: ...
+    async def wait_closed(self) -> None: ...
+
+
 class Channel:
     """One connection. ``accepted`` are the message types that the other side may send."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accepted: frozenset[Type]
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: Writer, accepted: frozenset[Type]) -> None:
         self._reader = reader
         self._writer = writer
         self._messages = MessageReader(accepted)
@@ -56,10 +64,43 @@ class Channel:
         except OSError as error:
             raise _closed(error.strerror or "the connection broke") from error
 
-    async def close(self) -> None:
+    def hang_up(self) -> None:
+        """The other side reads to the end of what was sent, and then that it is the end."""
         self._writer.close()
+
+    async def close(self) -> None:
+        """Hang up, and wait until it is done."""
+        self.hang_up()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+class _Handover:
+    """Writes to a reader in the same process."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._closed = False
+
+    def write(self, data: bytes, /) -> None:
+        if not self._closed:
+            self._reader.feed_data(data)
+
+    async def drain(self) -> None: ...
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._reader.feed_eof()
+
+    async def wait_closed(self) -> None: ...
+
+
+def pair() -> tuple[Channel, Channel]:
+    """The client's channel and the server's, in one process: the same bytes, handed over in memory."""
+    to_client, to_server = asyncio.StreamReader(), asyncio.StreamReader()
+    client = Channel(to_client, _Handover(to_server), TO_CLIENT)
+    return client, Channel(to_server, _Handover(to_client), TO_SERVER)
 
 
 def _closed(found: str) -> SessionError:

@@ -177,8 +177,8 @@ async def attend(host: Host, channel: Channel, *, rounds: int | None = None) -> 
 
 
 async def _round(host: Host, channel: Channel) -> None:
-    await _answer(channel, 1, host.certificates())
     host.prepare()
+    await _answer(channel, 1, host.certificates())
     launch = _require(await channel.receive(), Launch)
     await _answer(channel, 3, _started(host, launch))
     packet = _require(await channel.receive(), Packet)

@@ -24,6 +24,7 @@ from wasmkeep.hardware.kvm_sev import VmType
 from wasmkeep.hardware.machine_calls import CpuChoice, GuestFlags, RunState
 from wasmkeep.hardware.machine_guest import Exit, ExitKind, MachineGuest, keep_exit
 from wasmkeep.hardware.psp_sev import SnpPlatformStatus
+from wasmkeep.hardware.reset_state import reset_vmsa
 from wasmkeep.hardware.sev_guest_vm import SevGuest, launch_sev, prepared
 from wasmkeep.hardware.sev_platform import SevPlatform
 from wasmkeep.hardware.shell import Plan, Shell, checked
@@ -150,12 +151,13 @@ class Platform(SevPlatform):
         *,
         cpu: CpuChoice = CpuChoice.OWN,
         window: bool = False,
+        entry: int | None = None,
     ) -> SevGuest:
         """An empty guest of `memory` bytes, to be launched step by step, or to arrive from elsewhere.
 
         Initialised by INIT2; one of the default type is not encrypted, and runs at once. Without a window it
-        is a bare guest, of whole pages. Raises `FirmwareError` (RESOURCE_LIMIT) where every key slot is
-        taken, else `IoctlRefused`.
+        is a bare guest, of whole pages; `entry` is as of its `set_entry`, in the same go. Raises
+        `FirmwareError` (RESOURCE_LIMIT) where every key slot is taken, else `IoctlRefused`.
         """
         if cpu is CpuChoice.EMULATED and not self.description.emulator:
             raise PlatformUnavailable(
@@ -165,7 +167,8 @@ class Platform(SevPlatform):
                 remedy="install the optional extra: pip install 'wasmkeep[emulator]'",
             )
         flags = GuestFlags.WINDOW if window else GuestFlags(0)
-        shell = Shell(self._path, Plan(memory, vm_type, cpu=cpu, flags=flags))
+        begun = () if entry is None else (_entered(entry),)
+        shell = Shell(self._path, Plan(memory, vm_type, begun, cpu, flags))
         return SevGuest(shell.connection, await shell.window(), bare=not window)
 
     async def launch_sev(
@@ -316,6 +319,12 @@ class Guest(MachineGuest):
         if answer.result.value < 0:
             raise IoctlRefused(answer.call.name, -answer.result.value)
         return answer.result.value
+
+
+@functools.lru_cache(maxsize=8)
+def _entered(entry: int) -> Frame:
+    """The vCPU begins there, in real mode."""
+    return encode_call(machine_calls.set_vmsa(reset_vmsa(entry)))
 
 
 @functools.lru_cache(maxsize=8)
