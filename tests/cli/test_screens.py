@@ -153,6 +153,7 @@ EVENTS: tuple[events.Event, ...] = (
     STARTED,
     events.SettingOverridden("limits.memory", "1", "2"),
     events.KindPassedOver("snp", "the host does not have it"),
+    events.HostPassedOver("https://host.example", "the host cannot be reached"),
     events.CompileFinished("a.wasm", 10, "t", 20, b"\x01" * 32, cached=False, elapsed_ns=5),
     verified(),
     DELIVERED,

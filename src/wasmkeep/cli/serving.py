@@ -187,8 +187,7 @@ def _tees(platform: Platform, kinds: tuple[str, ...]) -> tuple[Tee, ...]:
     from wasmkeep.errors import PlatformUnavailable
     from wasmkeep.host.machine import Tee
 
-    described = getattr(platform.description, "tees", (Tee("snp", platform.description.slots),))
-    offered = {tee.kind: tee.slots for tee in described}
+    offered = {tee.kind: tee.slots for tee in platform.description.tees}
     tees = tuple(Tee(kind, offered[kind]) for kind in kinds if kind in offered)
     if not tees:
         raise PlatformUnavailable(

@@ -18,8 +18,8 @@ __all__ = [
     "PlatformStatus",
     "Region",
     "SevGuest",
-    "SnpGuest",
     "SevStatus",
+    "SnpGuest",
     "Tee",
 ]
 
