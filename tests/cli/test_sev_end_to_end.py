@@ -34,7 +34,7 @@ def test_three_and_four_is_seven(user: User, cpu: str, tee: str) -> None:
     assert (done.returncode, done.stdout) == (0, b"7\n"), said
     for fact in (
         f"{NAMES[tee]} · Genoa · simulated",
-        "PDH → PEK → CEK → ASK → ARK, root ",
+        "PDH → PEK → CEK → ASK → ARK and OCA → PEK, root ",
         "= the keep image you have (wasmkeep 0.1.0",
         "SEV firmware 1.55.40",
         f"guest policy {0x1800_000F if tee == 'sev-es' else 0x1800_000B:#x}",
@@ -42,6 +42,7 @@ def test_three_and_four_is_seven(user: User, cpu: str, tee: str) -> None:
         ENTRY[tee],
         "bound to your key and to a nonce of 32 bytes",
         "no memory integrity",
+        "keep add.receipt.session: without it nobody can verify this receipt",
     ):
         assert fact in said, fact
     assert ("sees the keep's registers at every exit" in said) == (tee == "sev")

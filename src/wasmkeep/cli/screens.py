@@ -206,8 +206,9 @@ def _evidence_block(event: events.EvidenceVerified) -> Block:
     image = f" ({result.reference}, {size(event.image_size)})" if event.image_size else ""
     reference = f" = {whose}{image}" if result.reference is not None else " (the policy accepts any)"
     root = f"root {short(result.root_spki)} ({result.root_name})"
+    owner = " and OCA → PEK" if result.sev is not None else ""
     lines = (
-        f"{' → '.join(result.chain)}, {root}, {result.revocation}",
+        f"{' → '.join(result.chain)}{owner}, {root}, {result.revocation}",
         f"launch digest {short(result.launch_digest)}{reference}",
         *_launch_lines(result),
         f"policy {result.policy_name}: {', '.join(result.policy_checks)}",
@@ -264,7 +265,9 @@ def closing(finished: events.Finished, receipt: str, verify: str) -> Block:
     """The last lines: whose exit code it is, where the receipt is, and the command that verifies it."""
     trapped = finished.trap is not None
     label = "trapped" if trapped else f"exit {finished.exit_code}"
-    lines = (f"receipt {receipt}, verified", f"verify it again: {verify}")
+    lines: tuple[str, ...] = (f"receipt {receipt}, verified", f"verify it again: {verify}")
+    if finished.stored_session:
+        lines += (f"keep {receipt}.session: without it nobody can verify this receipt, you included",)
     facts = {
         "exit_code": finished.exit_code,
         "trap": finished.trap,
