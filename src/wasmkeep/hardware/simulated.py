@@ -242,8 +242,9 @@ class Platform(SevPlatform):
 
     @property
     def begun(self) -> int:
-        """Guests that `begin_next` began and nobody has yet: 0 or 1. `status` counts them."""
-        return int(self._spare is not None and self._spare.usable)
+        """SNP guests that `begin_next` began and nobody has yet: 0 or 1. `status` counts them."""
+        spare = self._spare
+        return int(spare is not None and spare.usable and spare.plan.vm_type is VmType.SNP)
 
     def begin_next(self) -> None:
         """Begin a launch like the last one, up to what its tenant will say. For a moment of leisure."""
