@@ -24,7 +24,7 @@ def test_the_talks_program_prints_seven_and_halts(sev: bool) -> None:
         said, end = guest.run()
         assert said == b"7"
         assert end.exit_reason == ExitReason.HLT
-        assert end.rip == len(programs.PRINT_SEVEN) - 1
+        assert end.rip == len(programs.PRINT_SEVEN)
 
 
 @EITHER
@@ -83,7 +83,7 @@ def test_a_store_outside_memory_is_mmio(code: str, size: int, written: int) -> N
         assert state.phys_addr & ~0x1F == 0x2_0000
         assert int.from_bytes(bytes(state.mmio_data), "little") == written
         end = guest.cpu.run()
-        assert (end.exit_reason, end.rip) == (ExitReason.HLT, len(program) - 1)
+        assert (end.exit_reason, end.rip) == (ExitReason.HLT, len(program))
 
 
 def test_a_load_outside_memory_takes_what_the_host_says() -> None:
@@ -119,7 +119,7 @@ def test_real_mode_interrupts_go_through_the_vector_table() -> None:
     with Computer().guest(_merged(contents), area) as guest:
         said, end = guest.run()
         assert said == b"!"
-        assert (end.exit_reason, end.rip) == (ExitReason.HLT, 2)
+        assert (end.exit_reason, end.rip) == (ExitReason.HLT, 3)
 
 
 def _merged(contents: dict[int, bytes]) -> dict[int, bytes]:

@@ -122,7 +122,6 @@ class _Emulator(Protocol):
     def msr_read(self, msr_id: int) -> int: ...
     def mem_map_ptr(self, address: int, size: int, perms: int, ptr: int) -> None: ...
     def hook_add(self, kind: int, callback: Callable[..., Any], *where: Any) -> int: ...
-    def hook_del(self, handle: int) -> None: ...
     def context_save(self) -> Any: ...
     def context_restore(self, context: Any) -> None: ...
     def ctl(self, control: int, operation: int) -> None: ...
@@ -165,7 +164,6 @@ class Engine:
         self.lines = self._memory.view
         self._prepare_intercepts()
         self._emulator: _Emulator = library.Uc(library.UC_ARCH_X86, library.UC_MODE_64)
-        self._hooks: list[int] = []
         self._set_up(self._emulator)
         self._context = self._emulator.context_save()
         if not Engine._verified:
@@ -180,10 +178,9 @@ class Engine:
         emulator.ctl_exits_enabled(True)  # and none is set: only hooks and the budget end a run
         emulator.mem_map_ptr(0, self._memory.size, library.UC_PROT_ALL, self._memory.address)
         unmapped = library.UC_HOOK_MEM_READ_UNMAPPED | library.UC_HOOK_MEM_WRITE_UNMAPPED
-        add = self._hooks.append
-        add(emulator.hook_add(library.UC_HOOK_TLB_FILL, self._on_fill))
-        add(emulator.hook_add(unmapped, self._on_unmapped))
-        add(emulator.hook_add(library.UC_HOOK_INTR, self._on_exception))
+        emulator.hook_add(library.UC_HOOK_TLB_FILL, self._on_fill)
+        emulator.hook_add(unmapped, self._on_unmapped)
+        emulator.hook_add(library.UC_HOOK_INTR, self._on_exception)
         instructions: list[tuple[int, Callable[..., int | None]]] = [
             (x86.UC_X86_INS_IN, self._on_in),
             (x86.UC_X86_INS_OUT, self._on_out),
@@ -191,7 +188,7 @@ class Engine:
             (x86.UC_X86_INS_SYSENTER, self._on_sysenter),
         ]
         for instruction, callback in instructions:
-            add(emulator.hook_add(library.UC_HOOK_INSN, callback, None, 1, 0, instruction))
+            emulator.hook_add(library.UC_HOOK_INSN, callback, None, 1, 0, instruction)
 
     def _prepare_intercepts(self) -> None:
         struct.pack_into("<Q", self.lines, _VMCB + _MSR_MAP_POINTER, _MSR_MAP)
@@ -279,12 +276,10 @@ class Engine:
         self._emulator.ctl_flush_tb()
 
     def close(self) -> None:
-        for handle in self._hooks:
-            self._emulator.hook_del(
-                handle
-            )  # they refer to each other: without them the emulator goes at once
-        del self._emulator, self._context
-        del self.lines
+        """Give everything back now: the library's objects form a ring, and would wait for a collection."""
+        release = getattr(self._emulator, "_Uc__finalizer")  # noqa: B009 - the library's own, as Python mangles it
+        release()
+        del self._emulator, self._context, self.lines
         self._memory.close()
 
     # What the emulator calls
