@@ -31,10 +31,10 @@ _ELSEWHERE = frozenset(
         "host.machine",
         "host.requests",
         "host.stopping",
-        "host.endorsements_missing",
     }
 )
 """What a host may refuse, before evidence, that another host or another kind may have."""
+_NO_ENDORSEMENTS = "host.endorsements_"
 
 
 class Place:
@@ -51,7 +51,9 @@ def may_move_on(error: WasmkeepError) -> bool:
     """Whether a failure before evidence is about this place alone: absent, or no room."""
     if isinstance(error, HostUnreachable) or error.check == "host.silent":
         return True
-    return isinstance(error, HostRefused) and error.check in _ELSEWHERE
+    return isinstance(error, HostRefused) and (
+        error.check in _ELSEWHERE or error.check.startswith(_NO_ENDORSEMENTS)
+    )
 
 
 class Places:
