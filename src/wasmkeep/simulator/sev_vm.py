@@ -70,6 +70,7 @@ class SevVirtualMachine(VirtualMachine):
         self._regions: list[tuple[int, int]] = []
         self._vmsa: bytes | None = None
         self._vmsa_measured = False
+        self._vcpu_used = False  # it ran, or something was set in it
 
     @property
     def running(self) -> bool:
@@ -88,8 +89,13 @@ class SevVirtualMachine(VirtualMachine):
         """SEV-ES: fixed once LAUNCH_UPDATE_VMSA has measured it. Plain SEV: the host's, as registers are."""
         if self._vmsa_measured:
             raise OSError(errno.EBUSY, "the VMSA is measured already")
+        self._vcpu_used = True
         super().set_vmsa(page)
         self._vmsa = page
+
+    def vcpu_ioctl(self, number: int, argument: int, memory: UserMemory) -> int:
+        self._vcpu_used = True
+        return super().vcpu_ioctl(number, argument, memory)
 
     def ioctl(self, number: int, argument: int, memory: UserMemory) -> int:
         if number == KVM_MEMORY_ENCRYPT_REG_REGION:
@@ -116,9 +122,13 @@ class SevVirtualMachine(VirtualMachine):
             perform(self._vm, data, memory)
 
     def _init(self, *, es: bool) -> None:
-        """The older way, for a VM of the default type."""
+        """The older way, for a VM of the default type. KVM refuses it once there is a vCPU: a host could have
+        given that one registers which no LAUNCH_UPDATE_VMSA measures.
+        """
         if self._type is not VmType.DEFAULT:
             raise invalid("a VM of this type is initialised by INIT2")
+        if self._vcpu_used:
+            raise invalid("the vCPU has a state already")
         self._activate(es=es)
 
     def _init2(self, init: KvmSevInit) -> None:
@@ -174,6 +184,7 @@ class SevVirtualMachine(VirtualMachine):
         A guest of the emulated CPU asks through its GHCB. A keep on the real one, which raises no #VC, by its
         port; anything else it does is an exception that its handler does not know.
         """
+        self._vcpu_used = True
         if self._vm.asid:
             self._vm.start()
         if self._vm.es and not self._vmsa_measured:

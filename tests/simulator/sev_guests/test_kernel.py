@@ -17,6 +17,7 @@ from wasmkeep.hardware.connection import Answer, Connection, connect
 from wasmkeep.hardware.frames import encode_call
 from wasmkeep.hardware.kvm_sev import KvmSevCmd, KvmSevInit, SevCmdId, VmType, command
 from wasmkeep.hardware.machine_calls import GUEST_HVA, CpuChoice, GuestFlags
+from wasmkeep.hardware.reset_state import reset_vmsa
 from wasmkeep.hardware.sev_status import FirmwareError, SevStatus
 from wasmkeep.hardware.simulated import Platform
 
@@ -61,6 +62,16 @@ REFUSALS: dict[str, tuple[Sequence[Call], Call, int]] = {
     "ES_INIT of a SEV-ES VM": ((ES_VM,), ES_INIT, errno.EINVAL),
     "INIT2 twice": ((SEV_VM, INIT2), INIT2, errno.EINVAL),
     "INIT twice": ((PLAIN_VM, INIT), INIT, errno.EINVAL),
+    "ES_INIT once registers were set": (
+        (PLAIN_VM, machine_calls.set_regs(k.Regs(rip=PAGE, rflags=2))),
+        ES_INIT,
+        errno.EINVAL,
+    ),
+    "ES_INIT once there is an initial state": (
+        (PLAIN_VM, machine_calls.set_vmsa(reset_vmsa(PAGE))),
+        ES_INIT,
+        errno.EINVAL,
+    ),
     "INIT2 with flags": ((SEV_VM,), spoilt_init(flags=1), errno.EINVAL),
     "INIT2 with a feature": ((SEV_VM,), spoilt_init(vmsa_features=2), errno.EINVAL),
     "INIT2 with a GHCB for plain SEV": ((SEV_VM,), ES_INIT2, errno.EINVAL),
