@@ -16,6 +16,7 @@ from wasmkeep.demo.program import MEMORY, PORT
 from wasmkeep.demo.spy import MemorySeen, Spy
 from wasmkeep.evidence.sev.bits import GuestPolicyBit, format_api
 from wasmkeep.evidence.sev.lost import inherent
+from wasmkeep.evidence.snp.defaults import generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,6 +110,14 @@ class Screen:
         if self._round == 1 or self._console.json:
             self._console.show(block)
             self._show_seen(step)
+        if isinstance(step.fact, ChainValid) and self._round == 1:
+            self._warn_of_generation(step.fact)
+
+    def _warn_of_generation(self, fact: ChainValid) -> None:
+        """A genuine chain, of a generation whose evidence the shipped policy refuses."""
+        known = generation(fact.platform.generation)
+        if known is not None and known.denied and not fact.platform.root.simulated:
+            self._console.show(warning("denied-generation-allowed", f"{known.name}: {known.denied}"))
 
     def round_ended(self, output: bytes) -> None:
         """The first round's sum; of a later one, how it differs from those before."""

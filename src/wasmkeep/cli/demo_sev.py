@@ -30,6 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "The talk's demonstration: an empty machine is measured, gets code and data that are\n"
         "sealed for it, and prints 7. Plain SEV, as in the talk; the command says what that leaves open."
     )
+    _add_shown(parser)
+    _add_machine(parser)
+    flags.add_output_flags(parser)
+    parser.epilog = _epilog()
+
+
+def _add_shown(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_argument_group("what is shown")
     shown.add_argument(
         "--rounds", type=_count, metavar="N", help=f"how often, with fresh keys each time; default: {_ROUNDS}"
@@ -46,6 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     shown.add_argument(
         "--wasm", metavar="PROGRAM", help="deliver a WebAssembly program in place of the machine code"
     )
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
         "--machine",
@@ -68,8 +78,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     apart.add_argument(
         "--owner", metavar="sha256:…", help="with --connect: the machine's owner must be this one"
     )
-    flags.add_output_flags(parser)
-    parser.epilog = _epilog()
 
 
 def _epilog() -> str:
