@@ -133,7 +133,7 @@ tss_end:
 .endm
     # PT_IMAGE: 0 to 2 MiB
     .fill 0x13, 8, 0
-    .quad 0x13000 + PAGE_RW + NX                # secrets, wiped by the keep
+    .quad 0x13000 + PAGE_RW + NX                # launch page, wiped by the keep
     .quad 0x14000 + PAGE_R + NX                 # configuration
     .quad TRAP + PAGE_R + NX                    # the trap page as ring 3 sees it
     .fill 0x100 - 0x16, 8, 0

@@ -12,8 +12,8 @@ const HmacSha256 = crypto.auth.hmac.sha2.HmacSha256;
 
 /// Three bits a symbol: PUSH and POP of segment registers, PUSHA, far CALL and JMP, INTO.
 pub const alphabet = [8]u8{ 0x06, 0x0E, 0x16, 0x1E, 0x60, 0x9A, 0xCE, 0xEA };
-/// Names a packet. It starts with small numbers: what takes them for a displacement ends up inside the packet, or where
-/// nothing is mapped.
+/// Names a packet. It starts with small numbers: a jump whose displacement they overwrite ends up inside the packet, or
+/// between 96 and 512 MiB, where nothing is mapped.
 pub const guid = [16]u8{ 0x1E, 0x16, 0x0E, 0x06, 0x60, 0x9A, 0xCE, 0xEA, 0x9A, 0x60, 0xEA, 0xCE, 0x06, 0x1E, 0x16, 0x0E };
 pub const symbol_count = 108;
 pub const packet_length = guid.len + length_symbols.len + symbol_count;

@@ -352,4 +352,7 @@ def test_the_launch_secret_is_gone_when_it_was_used(kind: str, machine_of: Machi
         "sending key": binding.to_tenant_key(both, session, salts[0]).key,
     }
     assert not [name for name, value in gone.items() if value in last]
+    assert not [
+        name for name in ("launch secret", "proof key") if any(gone[name] in one for one in exits[1:])
+    ]
     assert session in last
