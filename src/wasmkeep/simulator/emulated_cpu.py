@@ -76,8 +76,7 @@ class EmulatedGuest:
         self.block = ControlBlock(vmsa=pages.allocate(PAGE))
         self.hypervisor = Hypervisor(self.vmrun, self.block, self.nested, controller, cpuid)
         self._vcpu: Vcpu | None = None
-        self._interrupting = threading.Lock()
-        self._interrupted = False
+        self._wanted = threading.Event()  # somebody wants the guest out
 
     # How it runs
 
@@ -95,24 +94,17 @@ class EmulatedGuest:
         """One entry, to the very next exit. Raises `PlatformUnavailable`."""
         if self._vcpu is None:
             lines = min(2 * (self.size // PAGE), _MOST_LINES) + _SPARE_LINES
-            vcpu = Vcpu(self._controller, self.nested, lines)
-            with self._interrupting:
-                self._vcpu = vcpu
+            self._vcpu = Vcpu(self._controller, self.nested, self._wanted, lines)
         return self._vcpu.run(self.block, self.limit)
 
     def run(self) -> RunState:
-        with self._interrupting:
-            wanted, self._interrupted = self._interrupted, False
-        if wanted:
+        state = None if self._wanted.is_set() else self.hypervisor.run()
+        if state is not None and state.exit_reason != ExitReason.INTR:
+            return state
+        if self._wanted.is_set():
+            self._wanted.clear()
             raise Interrupted
-        state = self.hypervisor.run()
-        if state.exit_reason == ExitReason.INTR:
-            with self._interrupting:
-                wanted, self._interrupted = self._interrupted, False
-            if wanted:
-                raise Interrupted
-            return ended(ExitReason.INTERNAL_ERROR)
-        return state
+        return ended(ExitReason.INTERNAL_ERROR)  # it ran for as long as it may
 
     def exit_data(self) -> bytes:
         return self.hypervisor.port_data
@@ -121,17 +113,13 @@ class EmulatedGuest:
         self.hypervisor.answer(mmio, data)
 
     def interrupt(self) -> None:
-        with self._interrupting:
-            self._interrupted = True
-            if self._vcpu is not None:
-                self._vcpu.stop()
+        self._wanted.set()
 
     def destroy(self) -> None:
         """Its memory stays as it is in DRAM until the next guest gets it. Twice is once."""
-        with self._interrupting:
-            vcpu, self._vcpu = self._vcpu, None
-        if vcpu is not None:
-            vcpu.close()
+        if self._vcpu is not None:
+            self._vcpu.close()
+            self._vcpu = None
         if self._base:
             self._controller.forget_state(self.block.vmsa)
             self._pages.free(self._base, self.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,9 @@ def test_a_guest_with_more_pages_than_a_core_holds(lines: int) -> None:
     code = bytes.fromhex("bf 00 10  89 3d  81 c7 00 10  73 f8  f4")
     computer = Computer()
     with computer.guest({0: code}) as guest:
-        vcpu = Vcpu(computer.controller, NestedTable(guest.cpu.spa(0, 1), guest.cpu.size), lines)
+        vcpu = Vcpu(
+            computer.controller, NestedTable(guest.cpu.spa(0, 1), guest.cpu.size), threading.Event(), lines
+        )
         area = reset_area()
         block = ControlBlock(asid=guest.asid, sev=True, save=area)
         found = vcpu.run(block, 1 << 20)

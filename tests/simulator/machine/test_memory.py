@@ -130,6 +130,14 @@ def test_without_a_key_in_its_slot_a_guest_does_not_run() -> None:
             computer.controller.load(C_BIT | guest.cpu.spa(0, 16), 16, guest.asid)
 
 
+def test_a_key_that_goes_while_its_guest_runs() -> None:
+    computer = Computer()
+    with computer.guest(PROGRAM) as guest:
+        assert guest.cpu.run().exit_reason == ExitReason.IO
+        guest.cpu.nested.remap(SECRET_AT, 1 << 40)  # no memory: as sudden as a key that is taken away
+        assert guest.cpu.run().exit_reason == ExitReason.FAIL_ENTRY
+
+
 def test_the_hosts_own_key() -> None:
     """SME: the host's C-bit means its boot-time key, which makes no guest's plaintext."""
     computer = Computer()

@@ -153,6 +153,15 @@ def test_a_looping_guest_ends_by_itself() -> None:
         assert guest.cpu.run().exit_reason == ExitReason.INTERNAL_ERROR
 
 
+def test_a_guest_that_asks_for_ever_is_interrupted() -> None:
+    """Its exits are answered in the kernel: nobody sees one."""
+    # again: cpuid · jmp again
+    with Computer().guest({0: bytes.fromhex("0f a2 eb fc")}) as guest:
+        threading.Timer(0.05, guest.cpu.interrupt).start()
+        with pytest.raises(Interrupted):
+            guest.cpu.run()
+
+
 def test_instructions_are_counted_to_the_last() -> None:
     """However a run is cut into pieces, it comes to the same."""
     # mov cx, 500 · again: add ax, cx · rol ax, 3 · adc bx, ax · loop again · hlt

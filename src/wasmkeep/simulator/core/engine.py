@@ -264,6 +264,9 @@ class Engine:
         try:
             self._emulator.emu_start(self._rip(), 0, 0, budget)
         except self._library.UcError as error:
+            failure: BaseException | None = getattr(self._emulator, "_hook_exception", None)
+            if failure is not None:  # of `fill`: the library raises its own instead
+                raise failure from None
             return self._event or self._withheld or Stuck(error.errno)
         return self._event
 

@@ -25,9 +25,10 @@ from wasmkeep.simulator.core.exits import ControlBlock, Exits, Outcome
 from wasmkeep.simulator.core.lines import Full, Lines
 from wasmkeep.simulator.core.page_walk import PageFault, Paging
 from wasmkeep.simulator.core.state import State
-from wasmkeep.simulator.memory_controller import C_BIT, HOST_ASID, MemoryController
+from wasmkeep.simulator.memory_controller import C_BIT, HOST_ASID, MemoryController, NoKey
 from wasmkeep.simulator.nested_paging import NestedFault, NestedTable
 from wasmkeep.simulator.save_area import SAVE_AREA_SIZE, SaveArea
+from wasmkeep.simulator.status import Refused
 from wasmkeep.simulator.vmexit import ExitCode, Vmexit
 from wasmkeep.simulator.vmsa import EFER_SVME
 
@@ -37,27 +38,31 @@ _EVENT_COST = 1 << 10  # what an event inside the guest counts, in instructions
 
 
 class Vcpu:
-    """A core's side of one guest. `run` in one thread; `stop` from any."""
+    """A core's side of one guest, in one thread."""
 
-    def __init__(self, controller: MemoryController, nested: NestedTable, lines: int) -> None:
-        """`lines`: pages held decrypted at most. Raises `PlatformUnavailable` where there is no emulator."""
+    def __init__(
+        self, controller: MemoryController, nested: NestedTable, stop: threading.Event, lines: int
+    ) -> None:
+        """`lines`: pages held decrypted at most. While `stop` is set, every run ends in INTR soon.
+
+        Raises `PlatformUnavailable` where there is no emulator.
+        """
         self._controller = controller
         self._engine = Engine(lines, self._fill)
         self._lines = Lines(self._engine.lines, controller)
         self._nested = nested
         self._space = AddressSpace(self._lines, nested, sev=False)
-        self._stop = threading.Event()
+        self._stop = stop
         self._why: Exception | None = None  # the last page was withheld; None: to stop
-
-    def stop(self) -> None:
-        """Have the run under way, or the next, end in an INTR exit soon."""
-        self._stop.set()
 
     def close(self) -> None:
         self._engine.close()
 
     def run(self, block: ControlBlock, limit: int) -> Vmexit:
-        """Until the guest exits, or INTR after `limit` instructions."""
+        """Until the guest exits, or INTR after `limit` instructions.
+
+        INVALID also where its key is taken out of the slot, or its memory away, while it runs.
+        """
         area = self._load(block)
         if area is None:
             return Vmexit(ExitCode.INVALID)
@@ -66,10 +71,11 @@ class Vcpu:
         try:
             left, state = self._until_exit(block, state, limit)
             self._lines.write_back()
+            self._save(block, area, state)
+        except (NoKey, Refused):
+            return Vmexit(ExitCode.INVALID)
         finally:
             self._forget()
-            self._stop.clear()
-        self._save(block, area, state)
         return left
 
     def _load(self, block: ControlBlock) -> SaveArea | None:

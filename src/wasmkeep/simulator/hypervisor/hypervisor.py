@@ -25,6 +25,7 @@ from wasmkeep.simulator.save_area import SaveArea
 from wasmkeep.simulator.vmexit import NPF_WRITE, ExitCode, Vmexit
 
 _VMMCALL_ERROR = -1000  # KVM_ENOSYS
+_MOST_ANSWERS = 1 << 15  # of one run: half a minute or so
 _STRING = 1 << 2  # of IOIO in the GHCB: string instructions are not served
 _NOT_THERE = Interruption(PROTECTION, 0)  # what KVM answers to an MSR it does not know
 
@@ -61,14 +62,16 @@ class Hypervisor:
         self._over: RunState | None = None
 
     def run(self) -> RunState:
-        """Until an exit that the user sees. Dead guests stay dead. INTR is one too."""
-        while self._over is None:
+        """Until an exit that the user sees; INTR also where a guest asks and asks. Dead guests stay dead."""
+        for _ in range(_MOST_ANSWERS):
+            if self._over is not None:
+                return self._over
             if self._pending is not None:
                 self.answer(b"", b"")
             state = self._handle(self._vmrun())
             if state is not None:
                 return state
-        return self._over
+        return RunState(exit_reason=ExitReason.INTR)
 
     def answer(self, mmio_data: bytes, port_data: bytes) -> None:
         """What the guest reads, where it came out for an input; zeros where nothing is given."""
