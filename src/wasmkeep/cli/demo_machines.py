@@ -15,6 +15,7 @@ from wasmkeep.cli.screens import simulated_banner
 from wasmkeep.demo.client import Trust
 from wasmkeep.demo.drivers import AheadGuest, DrivenGuest, DrivenMachine
 from wasmkeep.demo.machine import Vouchers
+from wasmkeep.demo.program import ADDRESS, MEMORY
 from wasmkeep.endorsements import Cek, FolderSource, SevCa, SevProduct
 from wasmkeep.endorsements.bodies import split_sev_ca
 from wasmkeep.errors import PlatformUnavailable
@@ -84,7 +85,10 @@ async def opened(options: argparse.Namespace, console: Console) -> AsyncIterator
             await Platform.open(str(booted_machine.socket)) as platform,
         ):
             _announce(platform, console, encrypted=options.machine == "simulated")
-            yield await simulated(platform, emulated=options.machine == "simulated")
+            there = await simulated(platform, emulated=options.machine == "simulated")
+            # One guest made and destroyed: a machine that cannot says so now, and has loaded its CPU.
+            await (await there.machine.create(MEMORY, ADDRESS)).close()
+            yield there
 
 
 def _require_emulator() -> None:

@@ -64,7 +64,8 @@ def caught(cheat: Cheat, error: Rejected | HostGaveUp, screen: Screen) -> tuple[
     by, check = _caught_by(error)
     if (screen.round, step, by, check) != (cheat.round, cheat.step, cheat.by, cheat.check):
         raise unnoticed(cheat, f"round {screen.round} ended at step {step} by {by}: {check}")
-    lines = (f"at step {step} by {by}, by its check {check}", f"the host {cheat.does}")
+    again = f" of round {screen.round}" if screen.round > 1 else ""
+    lines = (f"at step {step}{again} by {by}, by its check {check}", f"the host {cheat.does}")
     facts = {"cheat": cheat.name, "does": cheat.does, "round": screen.round, "step": step, "by": by,
              "check": check}  # fmt: skip
     refusal = error if isinstance(error, Rejected) else _refusal(cheat, error)
