@@ -12,6 +12,7 @@ from wasmkeep.simulator.cpu import CpuKind, GuestPlan
 from wasmkeep.simulator.dram import Dram
 from wasmkeep.simulator.emulated_cpu import EmulatedCpuKind, EmulatedDram
 from wasmkeep.simulator.guest_pages import GuestPages
+from wasmkeep.simulator.hypervisor.cpuid import honest
 from wasmkeep.simulator.memory_controller import MemoryController
 from wasmkeep.simulator.page_allocator import PageAllocator
 from wasmkeep.simulator.secure_processor import SecureProcessor
@@ -73,7 +74,9 @@ class GuestFactory:
         with self._lock:
             if self._emulated is None:
                 try:
-                    self._emulated = EmulatedCpuKind(self._controller, self._pages)
+                    slots = self._kernel.slots
+                    cpuid = honest(slots=slots.count, min_sev_asid=slots.min_sev_asid)
+                    self._emulated = EmulatedCpuKind(self._controller, self._pages, cpuid)
                 except PlatformUnavailable as error:
                     raise OSError(errno.EOPNOTSUPP, error.message) from error
             return self._emulated

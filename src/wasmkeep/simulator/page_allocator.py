@@ -19,10 +19,11 @@ class PageAllocator:
         self._dram = dram
         self._lock = threading.Lock()
         self._next = PAGE
-        self._free: dict[int, list[int]] = {}  # by size: guests come in few sizes
+        self._free: dict[int, list[int]] = {}  # by size
 
     def allocate(self, size: int) -> int:
         """The address of `size` bytes of zeros. OSError ENOMEM where there is no room."""
+        size = _rounded(size)
         with self._lock:
             returned = self._free.get(size)
             if returned:
@@ -37,4 +38,9 @@ class PageAllocator:
     def free(self, address: int, size: int) -> None:
         """Give back what `allocate` gave, once."""
         with self._lock:
-            self._free.setdefault(size, []).append(address)
+            self._free.setdefault(_rounded(size), []).append(address)
+
+
+def _rounded(size: int) -> int:
+    """Up to a power of two: what was given back fits again, whatever sizes hosts think of."""
+    return 1 << (max(size, PAGE) - 1).bit_length()
