@@ -111,6 +111,7 @@ def test_a_length_out_of_bounds_is_refused_by_its_header_alone(kind: Type, lengt
         struct.pack("<BBHI", 1, 2, 0, 16) + struct.pack("<6HI", 0, 0, 0, 0, 0, 0, 1),
         struct.pack("<BBHI", 1, 2, 0, 16 + 2085) + struct.pack("<6HI", 2085, 0, 0, 0, 0, 0, 0) + bytes(2085),
     ],
+    ids=[str(number) for number in range(13)],
 )
 def test_what_is_malformed_is_refused(wrong: bytes) -> None:
     with pytest.raises(MessageError):
