@@ -13,12 +13,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.hostile.lying_host import EXAMPLES, Attempt, Liar, attempt, lying_host, sev_policy
 from tests.machines import machine
 from wasmkeep.evidence.policy import Policy
+from wasmkeep.hardware.machine_calls import WINDOW_GPA, View
+from wasmkeep.hardware.sev_guest_vm import SevGuest
+from wasmkeep.hardware.simulated import Platform
+from wasmkeep.host.settings import Limits
 from wasmkeep.host.tap import LaunchOrder
 from wasmkeep.protocol import binding, slot
 from wasmkeep.protocol.pre_attested import Drawn, FreshLaunch
@@ -31,6 +36,8 @@ FILE_NAME = "a-telling-name-of-a-file.csv"
 CONTENT = b"account,balance\nalice,1000000000\n" * 40
 INPUT = b"what the user typed, in confidence " * 30
 WINDOW_EXITS_AT_LEAST = 5
+LAUNCHED, OUTPUT = 2, 3
+"""What a keep says after the measurement and its offer."""
 
 
 class Recorder(Liar):
@@ -102,6 +109,7 @@ def goods(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         arguments=(ARGUMENT,),
         environment=(VARIABLE,),
         directories=(DeliveredDirectory(folder, "/data"),),
+        memory=1 << 20,
     )
     return prepare(request, lambda _: None)
 
@@ -216,3 +224,62 @@ def test_the_token_is_in_no_address(goods: Prepared) -> None:
 def test_the_test_looks_at_this_process_and_not_at_the_machines() -> None:
     assert machine().process.pid != os.getpid()
     assert Path(f"/proc/{machine().process.pid}").exists()
+
+
+class Dumping(Recorder):
+    """Searches all of the guest's memory while it runs its program, as a hypervisor and as a device."""
+
+    def __init__(self, probes: Callable[[], dict[str, list[bytes]]]) -> None:
+        super().__init__()
+        self._probes = probes
+        self._guest: SevGuest | None = None
+        self.hits: list[dict[str, int]] = []
+        self.last = b""
+
+    def of(self, platform: Platform) -> object:
+        outer = self
+
+        class Watched:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(platform, name)
+
+            async def launch_sev(self, *arguments: Any, **named: Any) -> SevGuest:
+                outer._guest = await platform.launch_sev(*arguments, **named)
+                return outer._guest
+
+        return Watched()
+
+    async def to_tenant(self, keep: str, message: bytes) -> Sequence[bytes]:
+        guest, number = self._guest, len(self.from_keep)
+        if guest is not None and number in (LAUNCHED, OUTPUT):
+            view = View.HYPERVISOR if number == LAUNCHED else View.DEVICE
+            self.last = await guest.host_read(0, self.orders[0].memory, view)
+            self.hits.append(found(self._probes(), [self.last]))
+        return await super().to_tenant(keep, message)
+
+
+@pytest.mark.parametrize("tee", ["sev-es", "sev"])
+def test_a_dump_of_the_keeps_memory_is_ciphertext(
+    goods: Prepared, monkeypatch: pytest.MonkeyPatch, tee: str
+) -> None:
+    secrets = Secrets(monkeypatch)
+    dumping = Dumping(lambda: probes_of(goods, secrets))
+
+    async def whole() -> Attempt:
+        async with lying_host(dumping, altered=dumping.of, limits=Limits()) as running:
+            return await attempt(running, sev_policy(machine(), tee), goods, INPUT)
+
+    result = asyncio.run(whole())
+    assert result.error is None
+    assert result.stdout == INPUT
+    assert len(dumping.hits) == 2
+    assert all(hits == dict.fromkeys(hits, 0) for hits in dumping.hits)
+
+    # The controls: the window stands in a dump as it is; the image does not, though the host put it there.
+    order = dumping.orders[0]
+    assert dumping.last[WINDOW_GPA + 0x1200 : WINDOW_GPA + 0x1220] == order.nonce
+    image = max((region.data for region in order.regions), key=len)
+    pieces = [image[at : at + 32] for at in range(0, len(image), 4096)]
+    telling = [piece for piece in pieces if len(set(piece)) > 12]
+    assert telling
+    assert not any(piece in dumping.last for piece in telling)
