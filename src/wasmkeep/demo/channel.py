@@ -12,6 +12,7 @@ from wasmkeep.errors import SessionError, TimedOut
 __all__ = ["ANSWER_SECONDS", "Channel", "pair"]
 
 ANSWER_SECONDS = 60.0
+_CLOSE_SECONDS = 1.0
 _CHUNK = 1 << 16
 
 
@@ -33,10 +34,15 @@ class Channel:
         self._messages = MessageReader(accepted)
 
     async def send(self, message: AnyMessage) -> None:
-        """Raises `SessionError` where nobody reads any more."""
+        """Raises `SessionError` where nobody is there any more, `TimedOut` where nobody reads."""
         self._writer.write(encode(message))
         try:
-            await self._writer.drain()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._writer.drain()
+        except TimeoutError:
+            raise TimedOut(
+                "demo.silent", "the other side takes nothing", found=f"{ANSWER_SECONDS} s"
+            ) from None
         except OSError as error:
             raise _closed(error.strerror or "the connection broke") from error
 
@@ -47,7 +53,7 @@ class Channel:
             raise _closed("the end of the connection")
         return message
 
-    async def next(self, seconds: float | None) -> AnyMessage | None:
+    async def next(self, seconds: float) -> AnyMessage | None:
         """As `receive`; None where the other side hung up between two messages."""
         try:
             async with asyncio.timeout(seconds):
@@ -69,10 +75,11 @@ class Channel:
         self._writer.close()
 
     async def close(self) -> None:
-        """Hang up, and wait until it is done."""
+        """Hang up, and wait until it is done: not for long, because the other side need not read."""
         self.hang_up()
-        with suppress(OSError):
-            await self._writer.wait_closed()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._writer.wait_closed()
 
 
 class _Handover:

@@ -165,7 +165,7 @@ async def attend(host: Host, channel: Channel, *, rounds: int | None = None) -> 
     """
     done = 0
     while rounds is None or done < rounds:
-        hello = await channel.next(None if done == 0 else ANSWER_SECONDS)
+        hello = await channel.next(ANSWER_SECONDS)
         if hello is None:
             return
         _require(hello, Hello)
