@@ -40,8 +40,8 @@ DEVICES = (
     Device(
         "/dev/sev",
         "/dev/sev",
-        "launch AMD SEV-SNP guests (host)",
-        "an EPYC processor with SEV-SNP enabled in firmware, and the kernel's ccp driver",
+        "launch AMD SEV, SEV-ES and SEV-SNP guests (host)",
+        "an EPYC processor with SEV enabled in firmware, and the kernel's ccp driver",
     ),
     Device(
         "/dev/sev-guest",

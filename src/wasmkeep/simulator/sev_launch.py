@@ -18,6 +18,8 @@ from wasmkeep.simulator.sev_context import SevContext, answered
 from wasmkeep.simulator.user_memory import UserMemory
 from wasmkeep.simulator.virtual_machine import invalid
 
+_RUN = 1 << 20  # bytes: nobody waits long for the firmware because somebody launches much
+
 
 def launch_start(vm: SevContext, data: int, memory: UserMemory) -> None:
     """LAUNCH_START, then ACTIVATE in the VM's slot."""
@@ -37,10 +39,12 @@ def launch_start(vm: SevContext, data: int, memory: UserMemory) -> None:
 
 
 def launch_update_data(vm: SevContext, data: int, memory: UserMemory) -> None:
+    """A command for each run of contiguous pages, as long as one may be: the digest is of the contents."""
     request = memory.structure(KvmSevBlob, data)
     address = vm.pinned(request.uaddr, request.len)
-    region = SevDataRegion(handle=vm.handle, address=address, len=request.len)
-    vm.issue(FirmwareCommand.LAUNCH_UPDATE_DATA, region)
+    for at in range(0, request.len, _RUN):
+        region = SevDataRegion(handle=vm.handle, address=address + at, len=min(_RUN, request.len - at))
+        vm.issue(FirmwareCommand.LAUNCH_UPDATE_DATA, region)
 
 
 def launch_update_vmsa(vm: SevContext, vmsa: bytes, address: int | None) -> None:

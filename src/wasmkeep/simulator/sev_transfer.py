@@ -149,6 +149,7 @@ def attestation_report(vm: SevContext, data: int, memory: UserMemory) -> None:
 def dbg_decrypt(vm: SevContext, data: int, memory: UserMemory) -> None:
     """Whole encryption blocks are decrypted, page by page, and what was asked for is cut out of them."""
     request = _dbg_request(data, memory)
+    memory.view(request.dst_uaddr, request.len)  # before any work: the user has that much room
     plain = b"".join(
         _decrypted(vm, request.src_uaddr + at, size) for at, size in _by_page(request.src_uaddr, request.len)
     )

@@ -81,6 +81,22 @@ def test_what_is_launched_is_what_is_measured_and_runs(cpu: CpuChoice) -> None:
 
 
 @BARE
+def test_a_long_launch_is_measured_like_many_short_ones(cpu: CpuChoice) -> None:
+    data = bytes(range(251)) * 10_000  # about 2.4 MiB, of whole blocks
+    data = data[: len(data) // 16 * 16]
+
+    async def test() -> None:
+        async with bare_platform() as on:
+            tenant = await Tenant.of(on)
+            async with await started(on, tenant, cpu, memory=4 << 20) as guest:
+                await guest.launch_update_data(0x1230, data)
+                tenant.proven(await guest.launch_measure(), launch_digest([data]))
+                assert data[:16] not in await guest.host_read(0, 4 << 20)
+
+    run(test())
+
+
+@BARE
 def test_a_guest_runs_after_launch_finish_and_not_before(cpu: CpuChoice) -> None:
     async def test() -> None:
         async with bare_platform() as on:
