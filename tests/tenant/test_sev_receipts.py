@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.hostile.lying_host import Attempt, Liar, deploy_to_liar, prepared, sev_policy
 from tests.machines import machine
+from wasmkeep.cli import __main__ as entry
 from wasmkeep.errors import InputError, ReceiptInvalid, RevokedSince, TenantOnly, WasmkeepError
 from wasmkeep.evidence.errors import Rejected
 from wasmkeep.evidence.sev.evidence import SevEvidence, SevKeys, SevKind
@@ -143,6 +145,23 @@ def test_its_marks_count(change: Callable[[ReceiptFile], ReceiptFile]) -> None:
         with pytest.raises(ReceiptInvalid) as refused:
             receipts.verify(file, sev_policy(machine(), "sev-es"), values("sev-es"), keys=stored)
         assert refused.value.check == "receipt.consistency"
+
+
+@pytest.mark.parametrize(
+    "gone", [("verifiable-by",), ("protection-lost",), ("verifiable-by", "protection-lost")]
+)
+def test_what_is_shown_does_not_need_the_marks(
+    gone: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    members = json.loads(outcome("sev").receipt)
+    for name in gone:
+        del members[name]
+    path = tmp_path / "stripped.receipt"
+    path.write_bytes(json.dumps(members, separators=(",", ":")).encode() + b"\n")
+    assert entry.main(["receipt", "show", str(path)]) == 0
+    shown = capfd.readouterr().out
+    assert "cannot be shown to others" in shown
+    assert all(lost.what in shown for lost in inherent("sev"))
 
 
 @both

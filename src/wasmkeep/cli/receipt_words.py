@@ -53,13 +53,14 @@ def describe(receipt: Receipt, session_id: bytes) -> dict[str, object]:
 
 
 def mark(file: ReceiptFile) -> dict[str, object]:
-    """What the file says of who can verify it, and of what such a TEE does not protect from."""
-    if not file.marks:
-        return {}
-    texts = {lost.what: lost.text for kind in KINDS for lost in inherent(kind)}
-    words = file.marks["protection-lost"].decode("ascii", "replace").split("\n")
-    lost = [{"what": word, "text": texts.get(word, "")} for word in words]
-    return {"verifiable_by": file.marks["verifiable-by"].decode("ascii", "replace"), "protection_lost": lost}
+    """Who can verify it, and what such a TEE does not protect from: by the kind of its evidence. A file that is
+    not verified may have lost its own marks.
+    """
+    for kind in KINDS:
+        if kind == file.tee:
+            lost = [{"what": loss.what, "text": loss.text} for loss in inherent(kind)]
+            return {"verifiable_by": "tenant", "protection_lost": lost}
+    return {}
 
 
 def page(heading: str, facts: dict[str, object]) -> str:
