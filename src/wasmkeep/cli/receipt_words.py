@@ -53,8 +53,8 @@ def describe(receipt: Receipt, session_id: bytes) -> dict[str, object]:
 
 
 def mark(file: ReceiptFile) -> dict[str, object]:
-    """Who can verify it, and what such a TEE does not protect from: by the kind of its evidence. A file that is
-    not verified may have lost its own marks.
+    """Who can verify it, and what such a TEE does not protect from: by the kind of its evidence. A file that
+    is not verified may have lost its own marks.
     """
     for kind in KINDS:
         if kind == file.tee:
