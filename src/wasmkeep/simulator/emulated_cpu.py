@@ -30,8 +30,8 @@ from wasmkeep.simulator.status import require
 from wasmkeep.simulator.vmexit import Vmexit
 from wasmkeep.simulator.vmsa import parse_vmsa, require_runnable
 
-INSTRUCTION_LIMIT = 1 << 31
-"""Of one run, so that a looping guest ends even where nobody interrupts it: half a minute or so."""
+RUN_LIMIT = 30.0
+"""Seconds of one run, so that a looping guest ends even where nobody interrupts it."""
 
 _MOST_LINES = (64 << 20) // PAGE
 _SPARE_LINES = 8
@@ -68,7 +68,7 @@ class EmulatedGuest:
     def __init__(self, controller: MemoryController, pages: PageAllocator, memory: int, cpuid: Cpuid) -> None:
         """`memory` bytes of zeros. Raises OSError."""
         self.size = memory
-        self.limit = INSTRUCTION_LIMIT
+        self.limit = RUN_LIMIT
         self._controller = controller
         self._pages = pages
         self._base = pages.allocate(memory)

@@ -89,7 +89,7 @@ def test_a_guest_with_more_pages_than_a_core_holds(lines: int) -> None:
         )
         area = reset_area()
         block = ControlBlock(asid=guest.asid, sev=True, save=area)
-        found = vcpu.run(block, 1 << 20)
+        found = vcpu.run(block, 10.0)
         vcpu.close()
         assert found.code is ExitCode.HLT
         for page in range(1, 16):

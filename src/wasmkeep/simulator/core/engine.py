@@ -28,9 +28,9 @@ _VMCB, _MSR_MAP, _MSR_MAP_POINTER = 0, PAGE, 0x48
 _NOWHERE = 1 << 40  # no memory: an access there stops with its exact address
 _CODE_BUFFER = 4 << 20  # bytes of translated code
 _VMEXIT_BASE = 0x100  # what the emulator adds to an exit code
-_EXCEPTION_BASE = 0x40  # of an exception among exit codes
+_EXCEPTION_BASE, _DEBUG_EXCEPTION = 0x40, 1  # exceptions among exit codes
 READ, WRITE, EXECUTE = 1, 2, 4
-PUSHF = 0x70  # an exit code that nobody outside the core sees
+DEBUG_REGISTERS = range(0x20, 0x40)  # exit codes that nobody outside the core sees: reads, then writes
 # Handled inside the guest: SYSENTER, EFER, STAR … SFMASK, FS, GS and KERNEL_GS base, PAT.
 _OWN_MSRS = (0x174, 0x175, 0x176, 0x277, 0xC000_0080, *range(0xC000_0081, 0xC000_0085))
 _OWN_MSRS += (0xC000_0100, 0xC000_0101, 0xC000_0102)
@@ -160,6 +160,7 @@ class Engine:
         self._fill = fill
         self._event: Event | None = None
         self._withheld: Withheld | None = None
+        self._port: PortAccess | None = None
         self._memory = Memory(LINES_BASE + lines * PAGE)
         self.lines = self._memory.view
         self._prepare_intercepts()
@@ -208,7 +209,7 @@ class Engine:
         ]
         probes += [
             (x86.UC_X86_REG_CR2, layout.QUADWORDS["cr2"]),
-            (x86.UC_X86_REG_DR7, layout.QUADWORDS["dr7"]),
+            (x86.UC_X86_REG_DR7, layout.DR7),
         ]
         probes += [(x86.UC_X86_REG_XMM15, layout.XMM + 15 * layout.XMM_STRIDE)]
         for index, (register, _) in enumerate(probes):
@@ -230,21 +231,17 @@ class Engine:
     # Registers
 
     def state(self) -> State:
-        raw = State.without_stale_flags(bytes(self._emulator.context_save()))
-        self._restore(raw)
-        return State(raw, self._emulator.reg_read(self._constants.UC_X86_REG_RFLAGS))
+        rflags = self._emulator.reg_read(self._constants.UC_X86_REG_RFLAGS)
+        return State(bytes(self._emulator.context_save()), rflags)
 
     def load(self, state: State) -> None:
         state.intercept(_INTERCEPTS, _VMCB)
-        self._restore(state.encode())
+        context = object.__new__(type(self._context))  # over our bytes: the library's way to bring one back
+        context.__setstate__((state.encode(), CONTEXT_SIZE, self._context.arch, self._context.mode))
+        self._emulator.context_restore(context)
         # The emulator derives rounding modes from these when they are written.
         self._emulator.reg_write(self._constants.UC_X86_REG_FPCW, state.fcw)
         self._emulator.reg_write(self._constants.UC_X86_REG_MXCSR, state.mxcsr)
-
-    def _restore(self, raw: bytes | bytearray) -> None:
-        context = object.__new__(type(self._context))  # over our bytes: the library's way to bring one back
-        context.__setstate__((bytes(raw), CONTEXT_SIZE, self._context.arch, self._context.mode))
-        self._emulator.context_restore(context)
 
     def control(self, *names: str) -> list[int]:
         """Registers in the midst of a run: ``cr0``, ``cr3``, ``cr4``, ``ss``."""
@@ -258,17 +255,21 @@ class Engine:
 
     # Running
 
-    def run(self, budget: int) -> Event | None:
-        """At most `budget` instructions from RIP on. None when they are used up."""
-        self._event = self._withheld = None
+    def run(self) -> Event | None:
+        """From RIP on. None where `stop` ended it."""
+        self._event = self._withheld = self._port = None
         try:
-            self._emulator.emu_start(self._rip(), 0, 0, budget)
+            self._emulator.emu_start(self._rip(), 0)
         except self._library.UcError as error:
             failure: BaseException | None = getattr(self._emulator, "_hook_exception", None)
             if failure is not None:  # of `fill`: the library raises its own instead
                 raise failure from None
             return self._event or self._withheld or Stuck(error.errno)
         return self._event
+
+    def stop(self) -> None:
+        """From another thread: end a run under way. One that is about to begin may not notice."""
+        self._emulator.emu_stop()
 
     def forget_addresses(self) -> None:
         """What was granted, and what was withheld: ask again."""
@@ -303,24 +304,30 @@ class Engine:
         return False
 
     def _on_exception(self, _: Any, number: int, __: Any) -> None:
-        if number < _VMEXIT_BASE:
+        code = number - _VMEXIT_BASE
+        if code == _EXCEPTION_BASE + _DEBUG_EXCEPTION and self._port is not None:
+            self._event = self._port
+        elif code < 0:
             self._event = SoftwareInterrupt(number)
-        elif number - _VMEXIT_BASE < _EXCEPTION_BASE + 32:
-            self._event = Raised(number - _VMEXIT_BASE - _EXCEPTION_BASE)
+        elif code in range(_EXCEPTION_BASE, _EXCEPTION_BASE + 32):
+            self._event = Raised(code - _EXCEPTION_BASE)
         else:
-            self._event = Intercepted(number - _VMEXIT_BASE)
+            self._event = Intercepted(code)
         self._emulator.emu_stop()
 
     def _on_in(self, _: Any, port: int, size: int, __: Any) -> int:
-        self._port(port, size, is_in=True)
+        self._leave_at(port, size, is_in=True)
         return self._emulator.reg_read(self._constants.UC_X86_REG_EAX) & (1 << 8 * size) - 1
 
     def _on_out(self, _: Any, port: int, size: int, __: int, ___: Any) -> None:
-        self._port(port, size, is_in=False)
+        self._leave_at(port, size, is_in=False)
 
-    def _port(self, port: int, size: int, *, is_in: bool) -> None:
-        self._event = PortAccess(self._rip(), port & 0xFFFF, size, is_in)
-        self._emulator.emu_stop()
+    def _leave_at(self, port: int, size: int, *, is_in: bool) -> None:
+        """The emulator would run on to the end of its block of instructions: a breakpoint on this port stops
+        it behind this one.
+        """
+        self._port = PortAccess(self._rip(), port & 0xFFFF, size, is_in)
+        self._emulator.reg_write(self._constants.UC_X86_REG_DR0, port & 0xFFFF)
 
     def _on_syscall(self, _: Any, __: Any) -> None:
         self._event = SystemCall(self._rip(), is_syscall=True)
@@ -334,9 +341,8 @@ class Engine:
         return self._emulator.reg_read(self._constants.UC_X86_REG_RIP)
 
 
-# RDPMC, PUSHF, CPUID, INVD, HLT, MSR, WBINVD, MONITOR, MWAIT. The emulator's own PUSHF would push flags that
-# are out of date while instructions are counted.
-_INTERCEPTS = sum(1 << code - 0x60 for code in (0x6F, PUSHF, 0x72, 0x76, 0x78, 0x7C, 0x89, 0x8A, 0x8B))
+# RDPMC, CPUID, INVD, HLT, MSR, WBINVD, MONITOR, MWAIT
+_INTERCEPTS = sum(1 << code - 0x60 for code in (0x6F, 0x72, 0x76, 0x78, 0x7C, 0x89, 0x8A, 0x8B))
 
 
 def _probe(index: int) -> int:

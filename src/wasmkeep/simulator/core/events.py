@@ -22,7 +22,7 @@ _CONTRIBUTORY = frozenset((DIVIDE, INVALID_TSS, NOT_PRESENT, STACK, PROTECTION))
 _TF, _IF, _NT, _RF = 1 << 8, 1 << 9, 1 << 14, 1 << 16
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
 _PRESENT = 0x80
-_LONG_CODE, _BIG_STACK, _EFER_SCE = 1 << 9, 1 << 10, 1 << 0
+_LONG_CODE, _EFER_SCE = 1 << 9, 1 << 0
 _FLAT_LONG_CODE, _FLAT_DATA = 0xA9B, 0xC93  # attributes, ring 0
 _CODE = 0x18  # S and executable, of a descriptor's type byte
 
@@ -150,32 +150,6 @@ def system_call(state: State) -> bool:
     state.set_segment("cs", Segment(star, _FLAT_LONG_CODE, 0xFFFF_FFFF, 0))
     state.set_segment("ss", Segment(star + 8, _FLAT_DATA, 0xFFFF_FFFF, 0))
     return True
-
-
-def pushed(state: State, size: int) -> int:
-    """RSP after a push of `size` bytes."""
-    if _is_wide(state):
-        return state["rsp"] - size & 0xFFFF_FFFF_FFFF_FFFF
-    mask = 0xFFFF_FFFF if state.segment("ss").attributes & _BIG_STACK else 0xFFFF
-    return state["rsp"] & ~mask | state["rsp"] - size & mask
-
-
-def stack_address(state: State, pointer: int) -> int:
-    """Linear, of the stack where RSP is `pointer`."""
-    if _is_wide(state):
-        return pointer
-    stack = state.segment("ss")
-    mask = 0xFFFF_FFFF if stack.attributes & _BIG_STACK else 0xFFFF
-    return stack.base + (pointer & mask) & 0xFFFF_FFFF
-
-
-def flags_image(state: State, size: int) -> bytes:
-    """What PUSHF pushes: RF and VM are zero."""
-    return (state.rflags & ~(_RF | FLAGS_VM)).to_bytes(8, "little")[:size]
-
-
-def _is_wide(state: State) -> bool:
-    return state.is_long and bool(state.segment("cs").attributes & _LONG_CODE)
 
 
 def descriptor(selector: int, entry: bytes) -> Segment:

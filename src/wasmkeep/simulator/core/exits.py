@@ -12,7 +12,7 @@ from wasmkeep.hardware.kvm_sev import PAGE
 from wasmkeep.simulator.core import events
 from wasmkeep.simulator.core.address_space import AddressSpace, NestedTableFault
 from wasmkeep.simulator.core.engine import (
-    PUSHF,
+    DEBUG_REGISTERS,
     Access,
     Event,
     Intercepted,
@@ -24,12 +24,11 @@ from wasmkeep.simulator.core.engine import (
 from wasmkeep.simulator.core.events import Interruption
 from wasmkeep.simulator.core.instructions import (
     MAX_INSTRUCTION,
-    OPERAND_SIZE,
+    debug_register,
     is_string_port,
     is_vmgexit,
     is_vmmcall,
     length,
-    prefixes,
 )
 from wasmkeep.simulator.core.lines import Full
 from wasmkeep.simulator.core.page_walk import PageFault, Paging
@@ -53,7 +52,7 @@ from wasmkeep.simulator.vmexit import (
 
 MSR_GHCB, MSR_SEV_STATUS = 0xC001_0130, 0xC001_0131
 SEV_STATUS_SEV, SEV_STATUS_ES = 1 << 0, 1 << 1
-_LONG_CODE, _DEFAULT_BIG = 1 << 9, 1 << 10
+_LONG_CODE = 1 << 9
 
 
 @dataclass(slots=True)
@@ -79,12 +78,13 @@ Outcome = Vmexit | Interruption | None
 class Exits:
     """Of one entry. RIP in `state` is advanced where the instruction is done, or will not be repeated."""
 
-    def __init__(self, block: ControlBlock, space: AddressSpace) -> None:
+    def __init__(self, block: ControlBlock, area: SaveArea, space: AddressSpace) -> None:
+        """`area`: the registers at the entry, and all the time those that the emulator does not keep."""
         self._block = block
+        self._area = area
         self._space = space
 
     def of(self, event: Event, state: State) -> Outcome:
-        """Raises `Full`: the instruction is to be repeated."""
         if isinstance(event, Intercepted):
             return self._intercepted(event.code, state)
         if isinstance(event, PortAccess):
@@ -107,9 +107,10 @@ class Exits:
     # Instructions
 
     def _intercepted(self, code: int, state: State) -> Outcome:
-        if code == PUSHF:
-            return self._push_flags(state)
-        behind = state["rip"] + length(self._code(state), long_mode=self._is_long_code(state))
+        bytes_here = self._code(state)
+        if code in DEBUG_REGISTERS:
+            return self._debug_register(bytes_here, state)
+        behind = state["rip"] + length(bytes_here, long_mode=self._is_long_code(state))
         if code == ExitCode.HLT:
             if self._block.es:  # automatic: nobody else could step over it
                 state["rip"] = behind
@@ -118,20 +119,17 @@ class Exits:
             return self._msr(behind, state)
         return self._needs_hypervisor(Vmexit(ExitCode(code), next_rip=behind))
 
-    def _push_flags(self, state: State) -> Outcome:
-        code, long_mode = self._code(state), self._is_long_code(state)
-        count = prefixes(code, long_mode=long_mode)
-        big = long_mode or bool(state.segment("cs").attributes & _DEFAULT_BIG)
-        size = 2 if big == (OPERAND_SIZE in code[:count]) else 8 if long_mode else 4
-        at = events.pushed(state, size)
-        paging = self._paging(state)
-        try:
-            self._space.write(events.stack_address(state, at), events.flags_image(state, size), paging)
-        except PageFault as fault:
-            return Interruption(events.PAGE_FAULT, fault.error, events.stack_address(state, at))
-        except (NestedFault, NestedTableFault) as fault:
-            return self.nested(fault, Access.WRITE, events.stack_address(state, at), state)
-        state["rsp"], state["rip"] = at, state["rip"] + count + 1
+    def _debug_register(self, code: bytes, state: State) -> Outcome:
+        """MOV from or to one; they are kept, and do nothing."""
+        number, general, writes, size = debug_register(code, long_mode=self._is_long_code(state))
+        if number in (4, 5):  # as without CR4.DE
+            number += 2
+        name = f"dr{number}"
+        if writes:
+            self._area[name] = state[general]
+        else:
+            state[general] = self._area[name]
+        state["rip"] += size
         return None
 
     def _msr(self, behind: int, state: State) -> Outcome:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 _LEGACY_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
-_REP, OPERAND_SIZE = 0xF3, 0x66
+_REP = 0xF3
 _HLT, _TWO_BYTES = 0xF4, 0x0F
 _VMMCALL = b"\x0f\x01\xd9"
 _STRING_PORT = frozenset(b"\x6c\x6d\x6e\x6f")
 MAX_INSTRUCTION = 15
+GENERAL: tuple[str, ...] = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi")
+GENERAL += ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 
 
 def prefixes(code: bytes, *, long_mode: bool) -> int:
@@ -43,3 +45,11 @@ def is_string_port(code: bytes, *, long_mode: bool) -> bool:
     """INS or OUTS."""
     start = prefixes(code, long_mode=long_mode)
     return start < len(code) and code[start] in _STRING_PORT
+
+
+def debug_register(code: bytes, *, long_mode: bool) -> tuple[int, str, bool, int]:
+    """Of a MOV with one (0F 21, 0F 23): its number, the other register, whether it is written, the length."""
+    start = prefixes(code, long_mode=long_mode)
+    rex = code[start - 1] if long_mode and start and code[start - 1] & 0xF0 == 0x40 else 0
+    operands = code[start + 2]
+    return operands >> 3 & 7, GENERAL[operands & 7 | (rex & 1) << 3], code[start + 1] == 0x23, start + 3

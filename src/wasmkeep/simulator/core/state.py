@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 
+from wasmkeep.simulator.core.instructions import GENERAL
 from wasmkeep.simulator.save_area import X87_OFFSET, XMM_COUNT, XMM_OFFSET, SaveArea, Segment, offset
 
 HEADER_SIZE = 40  # before the state proper
@@ -18,12 +19,9 @@ CONTEXT_SIZE = 5608  # the whole block, header included
 _SEGMENT = struct.Struct("<IxxxxQII")  # selector, base, limit, high half of the descriptor
 _SEGMENT_BASE = HEADER_SIZE + 184
 _SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr", "gdtr", "idtr")
-_GENERAL: tuple[str, ...] = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi")
-_GENERAL += ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
-QUADWORDS = {name: HEADER_SIZE + 8 * index for index, name in enumerate(_GENERAL)}
+QUADWORDS = {name: HEADER_SIZE + 8 * index for index, name in enumerate(GENERAL)}
 QUADWORDS |= {"rip": HEADER_SIZE + 128, "efer": HEADER_SIZE + 592}
 QUADWORDS |= {f"cr{number}": HEADER_SIZE + 424 + 8 * number for number in (0, 2, 3, 4)}
-QUADWORDS |= {f"dr{number}": HEADER_SIZE + 5400 + 8 * number for number in (0, 1, 2, 3, 6, 7)}
 QUADWORDS |= {"sysenter_esp": HEADER_SIZE + 4808, "sysenter_eip": HEADER_SIZE + 4816}
 QUADWORDS |= {"star": HEADER_SIZE + 4824, "lstar": HEADER_SIZE + 4840, "cstar": HEADER_SIZE + 4848}
 QUADWORDS |= {"sfmask": HEADER_SIZE + 4856, "kernel_gs_base": HEADER_SIZE + 4864, "g_pat": HEADER_SIZE + 5280}
@@ -31,15 +29,17 @@ SYSENTER_CS = HEADER_SIZE + 4800  # u32
 _FLAGS, _HIDDEN_FLAGS = HEADER_SIZE + 136, HEADER_SIZE + 176
 _X87_TOP, _X87_STATUS, _X87_CONTROL, _X87_TAGS, X87 = (HEADER_SIZE + at for at in (604, 608, 610, 612, 624))
 MXCSR, XMM, XMM_STRIDE = HEADER_SIZE + 816, HEADER_SIZE + 824, 64
-_ERROR_CODE, _INTERCEPTS, _EXCEPTION_INTERCEPTS, _VMCB = (CONTEXT_SIZE - at for at in (184, 48, 32, 64))
+_ERROR_CODE, _VMCB, _INTERCEPTS, _DEBUG_INTERCEPTS = (CONTEXT_SIZE - at for at in (184, 64, 48, 36))
+_EXCEPTION_INTERCEPTS = CONTEXT_SIZE - 32
+DR7, _PORT_BREAKPOINT = HEADER_SIZE + 5456, 2 << 16 | 1 << 10 | 3  # breakpoint 0: one byte of ports
 
-_CARRY_TO_OVERFLOW, _DF = 0x8D5, 1 << 10
 FLAGS_VM, FLAGS_RESERVED = 1 << 17, 1 << 1
 _CR0_PE, _CR4_OSFXSR, _CR4_SMAP, _EFER_LMA, _EFER_SVME = 1 << 0, 1 << 9, 1 << 21, 1 << 10, 1 << 12
 # How the emulator sums the mode up: CPL 1:0, CS32 4, SS32 5, ADDSEG 6, PE 7, MP EM TS 11:9, LMA 14, CS64 15,
-# guest under intercepts 21, OSFXSR 22, SMAP 23; TF, IOPL, RF, VM and AC where RFLAGS has them.
+# guest under intercepts 21, OSFXSR 22, SMAP 23, port breakpoints 24; TF, IOPL, RF, VM and AC where RFLAGS has
+# them.
 _HF_CS32, _HF_SS32, _HF_ADDSEG, _HF_PE, _HF_LMA, _HF_CS64 = 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 14, 1 << 15
-_HF_GUEST, _HF_OSFXSR, _HF_SMAP = 1 << 21, 1 << 22, 1 << 23
+_HF_GUEST, _HF_OSFXSR, _HF_SMAP, _HF_PORTS = 1 << 21, 1 << 22, 1 << 23, 1 << 24
 _HF_FROM_FLAGS = 1 << 8 | 3 << 12 | 1 << 16 | 1 << 17 | 1 << 18
 _CS_LONG, _DEFAULT_BIG = 1 << 9, 1 << 10  # L and DB of a segment's attributes
 _X87_TOP_BITS = 0x3800
@@ -57,21 +57,9 @@ _COPIED += [(X87 + 16 * number, X87_OFFSET + 10 * number, 10) for number in rang
 class State:
     """A saved context, with `rflags` canonical in it. Changes count when it is loaded again."""
 
-    def __init__(self, context: bytes | bytearray, rflags: int) -> None:
+    def __init__(self, context: bytes, rflags: int) -> None:
         self._raw = bytearray(context)
         self.rflags = rflags
-
-    @staticmethod
-    def without_stale_flags(context: bytes) -> bytearray:
-        """The context with arithmetic flags only where the emulator computed them last.
-
-        Before it runs they are in RFLAGS, whole. While it counts instructions it leaves older ones there
-        beside the newest, and whoever reads gets both.
-        """
-        raw = bytearray(context)
-        (flags,) = struct.unpack_from("<Q", raw, _FLAGS)
-        struct.pack_into("<Q", raw, _FLAGS, flags & ~(_CARRY_TO_OVERFLOW | _DF))
-        return raw
 
     def __getitem__(self, name: str) -> int:
         (value,) = struct.unpack_from("<Q", self._raw, QUADWORDS[name])
@@ -124,9 +112,13 @@ class State:
         return int(value)
 
     def intercept(self, bits: int, vmcb: int) -> None:
-        """Have the emulator stop at these instructions (bit n: exit code 60h + n) and at every exception."""
+        """Have the emulator stop at these instructions (bit n: exit code 60h + n), at every exception, at
+        accesses to debug registers, and behind a port access whose port is in DR0.
+        """
         struct.pack_into("<Q", self._raw, _INTERCEPTS, bits)
         struct.pack_into("<I", self._raw, _EXCEPTION_INTERCEPTS, 0xFFFF_FFFF)
+        struct.pack_into("<I", self._raw, _DEBUG_INTERCEPTS, 0xFFFF_FFFF)
+        struct.pack_into("<Q", self._raw, DR7, _PORT_BREAKPOINT)
         struct.pack_into("<Q", self._raw, _VMCB, vmcb)
 
     def encode(self) -> bytes:
@@ -138,7 +130,7 @@ class State:
     def _summary(self) -> int:
         cr0, cr4, flags = self["cr0"], self["cr4"], self.rflags
         cs, stack = self.segment("cs"), self.segment("ss")
-        summary = self.cpl | _HF_GUEST | flags & _HF_FROM_FLAGS | (cr0 & 0b1110) << 8
+        summary = self.cpl | _HF_GUEST | _HF_PORTS | flags & _HF_FROM_FLAGS | (cr0 & 0b1110) << 8
         summary |= _HF_PE if cr0 & _CR0_PE else 0
         summary |= _HF_OSFXSR if cr4 & _CR4_OSFXSR else 0
         summary |= _HF_SMAP if cr4 & _CR4_SMAP else 0
@@ -169,7 +161,10 @@ class State:
             self._raw[_X87_TAGS + number] = not tags >> number & 1
 
     def give_out(self, area: SaveArea) -> None:
-        """All registers into a save area, as an exit saves them; what the core does not have stays there."""
+        """All registers into a save area, as an exit saves them; what the core does not have stays there.
+
+        Debug registers are in the area alone: the emulator's own serve the core.
+        """
         svme = area["efer"] & _EFER_SVME
         for here, there, size in _COPIED:
             area.put(there, self._raw[here : here + size])

@@ -16,6 +16,7 @@ One vCPU a guest; no interrupts of devices.
 from __future__ import annotations
 
 import threading
+import time
 
 from wasmkeep.simulator.core import events
 from wasmkeep.simulator.core.address_space import AddressSpace, NestedTableFault
@@ -25,6 +26,7 @@ from wasmkeep.simulator.core.exits import ControlBlock, Exits, Outcome
 from wasmkeep.simulator.core.lines import Full, Lines
 from wasmkeep.simulator.core.page_walk import PageFault, Paging
 from wasmkeep.simulator.core.state import State
+from wasmkeep.simulator.core.ticker import TICKER
 from wasmkeep.simulator.memory_controller import C_BIT, HOST_ASID, MemoryController, NoKey
 from wasmkeep.simulator.nested_paging import NestedFault, NestedTable
 from wasmkeep.simulator.save_area import SAVE_AREA_SIZE, SaveArea
@@ -33,8 +35,6 @@ from wasmkeep.simulator.vmexit import ExitCode, Vmexit
 from wasmkeep.simulator.vmsa import EFER_SVME
 
 _MSR_EFER = 0xC000_0080
-_SLICE = 1 << 19  # instructions between two looks at whether somebody wants the guest stopped
-_EVENT_COST = 1 << 10  # what an event inside the guest counts, in instructions
 
 
 class Vcpu:
@@ -53,23 +53,28 @@ class Vcpu:
         self._nested = nested
         self._space = AddressSpace(self._lines, nested, sev=False)
         self._stop = stop
+        self._deadline = 0.0
+        self._running = False
+        TICKER.add(self._tick)
         self._why: Exception | None = None  # the last page was withheld; None: to stop
 
     def close(self) -> None:
+        TICKER.remove(self._tick)
         self._engine.close()
 
-    def run(self, block: ControlBlock, limit: int) -> Vmexit:
-        """Until the guest exits, or INTR after `limit` instructions.
+    def run(self, block: ControlBlock, limit: float) -> Vmexit:
+        """Until the guest exits, or INTR after `limit` seconds.
 
         INVALID also where its key is taken out of the slot, or its memory away, while it runs.
         """
         area = self._load(block)
         if area is None:
             return Vmexit(ExitCode.INVALID)
+        self._deadline = time.monotonic() + limit
         state = self._engine.state()
         state.take_in(area)
         try:
-            left, state = self._until_exit(block, state, limit)
+            left, state = self._until_exit(block, area, state)
             self._lines.write_back()
             self._save(block, area, state)
         except (NoKey, Refused):
@@ -101,9 +106,9 @@ class Vcpu:
             self._controller.store(block.vmsa | C_BIT, page, block.asid)
             self._controller.seal_state(block.vmsa, page)
 
-    def _until_exit(self, block: ControlBlock, state: State, limit: int) -> tuple[Vmexit, State]:
+    def _until_exit(self, block: ControlBlock, area: SaveArea, state: State) -> tuple[Vmexit, State]:
         """The exit, and the registers then."""
-        exits = Exits(block, self._space)
+        exits = Exits(block, area, self._space)
         found: Outcome = block.inject
         block.inject = None
         while True:
@@ -111,31 +116,33 @@ class Vcpu:
                 found = self._deliver(found, block, exits, state)
             if found is not None:
                 return found, state
-            if limit <= 0 or self._stop.is_set():
+            if self._is_time():
                 return Vmexit(ExitCode.INTR), state
-            event, state, spent = self._execute(state, limit)
-            limit -= spent
+            event, state = self._execute(state)
             if isinstance(event, Withheld):
                 found = self._withheld(event, exits, state)
             elif event is not None:
-                found = self._means(event, exits, state)
+                found = exits.of(event, state)
 
-    def _execute(self, state: State, limit: int) -> tuple[Event | None, State, int]:
-        """What happened, the registers then, and how much of `limit` it took."""
+    def _execute(self, state: State) -> tuple[Event | None, State]:
+        """What happened, and the registers then. Nothing happened where it is time to leave."""
         self._engine.load(state)
-        spent, event = 0, None
-        while event is None and spent < limit and not self._stop.is_set():
-            budget = min(_SLICE, limit - spent)
-            event = self._engine.run(budget)
-            spent += _EVENT_COST if event else budget
-        return event, self._engine.state(), spent
-
-    def _means(self, event: Event, exits: Exits, state: State) -> Outcome:
+        event = None
+        self._running = True
         try:
-            return exits.of(event, state)
-        except Full:
-            self._make_room()
-            return None
+            while event is None and not self._is_time():
+                event = self._engine.run()
+        finally:
+            self._running = False
+        return event, self._engine.state()
+
+    def _is_time(self) -> bool:
+        return self._stop.is_set() or time.monotonic() >= self._deadline
+
+    def _tick(self) -> None:
+        """In the ticker's thread."""
+        if self._running and self._is_time():
+            self._engine.stop()
 
     def _withheld(self, event: Withheld, exits: Exits, state: State) -> Outcome:
         """A page was not granted: a fault of the guest's, or of its hypervisor's, or just now."""
@@ -170,7 +177,7 @@ class Vcpu:
     def _fill(self, page: int, access: Access) -> Grant | None:
         """The engine asks where a page lies."""
         self._why = None
-        if self._stop.is_set():
+        if self._is_time():
             return None
         try:
             return self._space.grant(page, access, self._paging())

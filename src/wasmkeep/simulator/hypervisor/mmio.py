@@ -6,11 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wasmkeep.simulator.core.instructions import prefixes
+from wasmkeep.simulator.core.instructions import GENERAL, prefixes
 from wasmkeep.simulator.save_area import SaveArea
 
-_REGISTERS: tuple[str, ...] = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi")
-_REGISTERS += ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 _OPERAND_SIZE, _ADDRESS_SIZE, _LONG, _DEFAULT_BIG = 0x66, 0x67, 1 << 9, 1 << 10
 
 
@@ -82,7 +80,7 @@ def _decode(code: bytes, area: SaveArea) -> Move | None:
     if opcode == 0x0F and (extension := reader.byte()) in (0xB6, 0xB7, 0xBE, 0xBF):
         number = _mod_rm(reader, address)
         size = 2 if extension & 1 else 1
-        name = _REGISTERS[number | (rex & 4) << 1]
+        name = GENERAL[number | (rex & 4) << 1]
         return Move(size, reader.at, register=name, width=wide, signed=extension >= 0xBE)
     if opcode in (0x88, 0x89, 0x8A, 0x8B):
         number = _mod_rm(reader, address)
@@ -97,7 +95,7 @@ def _decode(code: bytes, area: SaveArea) -> Move | None:
 
 def _move(reader: _Reader, area: SaveArea, size: int, number: int, rex: int, *, writes: bool) -> Move:
     high_byte = size == 1 and not rex and 4 <= number < 8  # AH, CH, DH, BH
-    name = _REGISTERS[number - 4 if high_byte else number]
+    name = GENERAL[number - 4 if high_byte else number]
     if not writes:
         return Move(size, reader.at, register=name, high_byte=high_byte, width=size)
     value = area[name] >> (8 if high_byte else 0) & (1 << 8 * size) - 1
