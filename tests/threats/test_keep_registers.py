@@ -13,51 +13,36 @@ import functools
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.hostile.lying_host import Attempt, attempt, lying_host, prepared, sev_policy
-from tests.machines import HAS_KVM, machine
-from tests.threats.aes_schedule import round_keys
-from wasmkeep.evidence.policy import Policy
+from tests.hostile.lying_host import prepared
+from tests.threats.keeps import (
+    DATA,
+    FLOODED,
+    ON_KVM,
+    AttackedGuest,
+    AttackingHost,
+    TenantsKeys,
+    deployed,
+    flooding,
+)
 from wasmkeep.hardware.calls import IoctlRefused
 from wasmkeep.hardware.kvm_structures import Regs
 from wasmkeep.hardware.machine_calls import WINDOW_GPA
 from wasmkeep.hardware.machine_guest import Exit, ExitKind
 from wasmkeep.hardware.sev_guest_commands import VcpuState
 from wasmkeep.hardware.sev_guest_vm import SevGuest
-from wasmkeep.hardware.simulated import Platform
 from wasmkeep.image import MachineKind, read_image
 from wasmkeep.image.elf import load_segments
-from wasmkeep.protocol import binding
-from wasmkeep.tenant.preparation import Prepared, prepare
-from wasmkeep.tenant.request import DeploymentRequest
+from wasmkeep.tenant.preparation import Prepared
 
-pytestmark = [
-    pytest.mark.kvm,
-    pytest.mark.skipif(not HAS_KVM, reason="/dev/kvm is not here or not permitted"),
-]
+pytestmark = ON_KVM
 
-PIECE, PIECES = 64 << 10, 256
 SHORTEST_WAIT, LONGEST_WAIT = 0.000005, 0.0002  # seconds that a keep runs before it is interrupted
 RUNS = 20  # at most, until enough was seen; one or two nearly always do
 
-TEXT, DATA, DATA_SIZE = 0x11_0000, 0x30_0000, 0xC000  # of the image (keep/src/layout.zig)
-
-# Writes 16 MiB of zeros to its standard output.
-FLOOD = f"""
-(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 4)
-  (func (export "_start") (local $left i32)
-    (i32.store (i32.const 0) (i32.const 65536))
-    (i32.store (i32.const 4) (i32.const {PIECE}))
-    (local.set $left (i32.const {PIECES}))
-    (loop $again
-      (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
-      (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))
-"""
+TEXT, DATA_SIZE = 0x11_0000, 0xC000  # of the image (keep/src/layout.zig)
 
 
 class Looking:
@@ -90,15 +75,14 @@ class Looking:
         self.goes_on = not self._enough(self)
 
 
-class InterruptedGuest:
+class InterruptedGuest(AttackedGuest):
     """A keep's guest, stopped at random moments."""
 
-    def __init__(self, guest: SevGuest, looking: Looking) -> None:
-        self._guest = guest
-        self._looking = looking
+    _guest: SevGuest
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._guest, name)
+    def __init__(self, guest: SevGuest, looking: Looking) -> None:
+        super().__init__(guest)
+        self._looking = looking
 
     async def run(self) -> Exit:
         while True:
@@ -111,53 +95,9 @@ class InterruptedGuest:
             await self._looking.look(self._guest)
 
 
-class AttackingHost:
-    """The machine as such a host uses it: honest in everything else. `wrap` makes the guest what it is."""
-
-    def __init__(self, platform: Platform, wrap: Callable[[SevGuest], object]) -> None:
-        self._platform = platform
-        self._wrap = wrap
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._platform, name)
-
-    async def launch_sev(self, *arguments: Any, **named: Any) -> object:
-        return self._wrap(await self._platform.launch_sev(*arguments, **named))
-
-
 @pytest.fixture(scope="module")
 def flood(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    program = tmp_path_factory.mktemp("flood") / "flood.wat"
-    program.write_text(FLOOD)
-    request = DeploymentRequest(program=program, host="http://127.0.0.1:1", policy=Policy.default())
-    return prepare(request, lambda _: None)
-
-
-class TenantsKeys:
-    """The record keys that the tenant's side derives, as it derives them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.keys: list[bytes] = []
-        derive = binding._direction_key
-
-        def remembering(secret: bytes, session: bytes, info: bytes) -> binding.DirectionKey:
-            made = derive(secret, session, info)
-            self.keys.append(made.key)
-            return made
-
-        monkeypatch.setattr(binding, "_direction_key", remembering)
-
-    def caught(self, seen: set[bytes]) -> set[bytes]:
-        """Round keys that were seen. 16 random bytes are there by no accident."""
-        return {one for key in self.keys for one in round_keys(key) if one in seen}
-
-
-def deployed(tee: str, goods: Prepared, altered: Callable[[Platform], object]) -> Attempt:
-    async def whole() -> Attempt:
-        async with lying_host(altered=altered) as running:
-            return await attempt(running, sev_policy(machine(), tee), goods)
-
-    return asyncio.run(whole())
+    return flooding(tmp_path_factory.mktemp("flood"))
 
 
 def looked_at(tee: str, goods: Prepared, enough: Callable[[Looking], bool]) -> Looking:
@@ -167,7 +107,7 @@ def looked_at(tee: str, goods: Prepared, enough: Callable[[Looking], bool]) -> L
         wrap = functools.partial(InterruptedGuest, looking=looking)
         result = deployed(tee, goods, functools.partial(AttackingHost, wrap=wrap))
         assert result.error is None, "nobody notices"
-        assert len(result.stdout) == PIECE * PIECES
+        assert result.stdout == FLOODED
         if not looking.goes_on:
             return looking
     pytest.fail(f"{RUNS} keeps of {tee}, and not enough: {len(looking.seen)}, {len(looking.refused)}")
@@ -196,18 +136,17 @@ def copy_instruction(tee: str) -> int:
     raise AssertionError("no rep movsb in the image: look for another way")
 
 
-class CopyingGuest:
+class CopyingGuest(AttackedGuest):
     """A guest that its host has copy what it keeps in memory, at its first exit after the session began."""
 
+    _guest: SevGuest
+
     def __init__(self, guest: SevGuest, tee: str, loot: list[bytes], refused: list[int]) -> None:
-        self._guest = guest
+        super().__init__(guest)
         self._tee = tee
         self._loot = loot
         self._refused = refused
         self._exits = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._guest, name)
 
     async def run(self) -> Exit:
         end = await self._guest.run()
@@ -243,7 +182,7 @@ def test_registers_of_a_keep_are_altered_on_plain_sev_and_not_on_sev_es(
         result = deployed(tee, prepared(), functools.partial(AttackingHost, wrap=wrap))
         assert len(tenant.keys) == 2
         if tee == "sev":
-            assert all(key in loot[0] for key in tenant.keys)
+            assert all(each.key in loot[0] for each in tenant.keys)
         else:
             assert not loot
             assert refused == [errno.EINVAL]
