@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from wasmkeep.demo.messages import Certificates, End, Hello, Launch, Measurement, Output, Packet, Refused
+from wasmkeep.demo.parallel import by_two
 from wasmkeep.demo.program import ADDRESS, OUTPUT, PROGRAM
 from wasmkeep.errors import HostRefused
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
@@ -145,7 +146,7 @@ class Client:
             ark=answer.ark, ask=answer.ask, cek=answer.cek, pek=answer.pek, oca=answer.oca, pdh=answer.pdh
         )
         owners = self._trust.owners
-        self._platform = authenticate(given, self._trust.roots, owners or None)
+        self._platform = authenticate(given, self._trust.roots, owners or None, perform=by_two)
         return ChainValid(self._platform, bool(owners))
 
     def make_session(self) -> SessionMade:

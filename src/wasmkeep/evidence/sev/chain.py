@@ -27,9 +27,10 @@ Every certificate has exactly the signatures named here; no slot may hold anothe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeAlias
 
 from wasmkeep.evidence.errors import Finding, Rejected
 from wasmkeep.evidence.roots import Root, format_pin
@@ -39,7 +40,10 @@ from wasmkeep.evidence.sev.certificate import Certificate, PublicKey, Usage
 from wasmkeep.evidence.sev.findings import malformed, refused, unsupported, untrusted
 from wasmkeep.evidence.sev.products import PRODUCTS
 
-__all__ = ["AuthenticPlatform", "PlatformCertificates", "authenticate", "key_digest"]
+__all__ = ["AuthenticPlatform", "Check", "PlatformCertificates", "authenticate", "key_digest", "one_by_one"]
+
+Check: TypeAlias = Callable[[], None]
+"""Raises `Rejected`, or everything is right."""
 
 _SECTION = "AMD 55766, B and C certificates"
 _LEGACY_ARKS = frozenset({bytes.fromhex("8efddcaaf84990cf6354d93637be270220cf15797332b3d918c3b8cc77349f31")})
@@ -81,11 +85,23 @@ def key_digest(one: Certificate) -> bytes:
     return sha256(one.key_bytes).digest()
 
 
+def one_by_one(checks: Sequence[Check]) -> None:
+    """Perform checks in order, up to the first that refuses."""
+    for check in checks:
+        check()
+
+
 def authenticate(
-    certificates: PlatformCertificates, roots: Mapping[bytes, Root], owners: Set[bytes] | None = None
+    certificates: PlatformCertificates,
+    roots: Mapping[bytes, Root],
+    owners: Set[bytes] | None = None,
+    *,
+    perform: Callable[[Sequence[Check]], None] = one_by_one,
 ) -> AuthenticPlatform:
     """``roots`` maps SPKI digests to roots, ``owners`` holds the accepted owners' key digests (None or empty:
-    any owner, also a platform that owns itself).
+    any owner, also a platform that owns itself). ``perform`` does the checks of signatures, all of them or
+    up to a refusal, and raises the refusal that comes first in their order: a caller with threads may do
+    several at once.
 
     Raises `Rejected`: those of `certificate.parse` and `ca_certificate.parse`, ``sev.chain.order``,
     ``sev.root``, ``sev.chain.ark`` to ``sev.chain.pdh``, ``sev.product``, ``sev.owner``.
@@ -94,16 +110,21 @@ def authenticate(
     ark, ask = _authority(certificates.ark, Usage.ARK), _authority(certificates.ask, Usage.ASK)
     cek, pek = _certificate(certificates.cek, Usage.CEK), _certificate(certificates.pek, Usage.PEK)
     oca, pdh = _certificate(certificates.oca, Usage.OCA), _certificate(certificates.pdh, Usage.PDH)
-    # 2, 3
-    root = _authentic_root(ark, certificates.ark, roots)
-    if not ask.signed_by(ark):
-        raise Rejected(_not_signed("ask", "ASK", "the ARK"))
-    # 4 to 7
-    _require_signatures(cek, {Usage.ASK: ask.key}, advice=_UNSIGNED_CEK)
-    owner_key, chip_key = oca.key, cek.public_key
-    _require_signatures(oca, {Usage.OCA: owner_key})
-    _require_signatures(pek, {Usage.OCA: owner_key, Usage.CEK: chip_key})
-    _require_signatures(pdh, {Usage.PEK: pek.public_key})
+    # 2
+    root = _accepted_root(ark, roots)
+    ask_key, oca_key, cek_key, pek_key = ask.key, oca.key, cek.public_key, pek.public_key
+    # 2 to 7
+    _perform_all(
+        perform,
+        lambda: _require_root(ark, certificates.ark),
+        lambda: _require_ask(ask, ark),
+        lambda: _require_signatures(cek, {Usage.ASK: ask_key}, advice=_UNSIGNED_CEK),
+        lambda: _require_signatures(oca, {Usage.OCA: oca_key}),
+        lambda: _require_signers(pek, (Usage.OCA, Usage.CEK)),
+        lambda: _require_signature(pek, Usage.OCA, oca_key),
+        lambda: _require_signature(pek, Usage.CEK, cek_key),
+        lambda: _require_signatures(pdh, {Usage.PEK: pek_key}),
+    )
     # 8
     generation = root.product or _simulated_product(ark, ask)
     # 9
@@ -138,26 +159,68 @@ def _order(usage: Usage, found: Usage) -> Rejected:
     return malformed("chain.order", message, found.name, usage.name, _SECTION)
 
 
-def _authentic_root(ark: CaCertificate, data: bytes, roots: Mapping[bytes, Root]) -> Root:
+def _perform_all(perform: Callable[[Sequence[Check]], None], *checks: Check) -> None:
+    """A ``perform`` that leaves one out is a bug, and none that goes unnoticed."""
+    passed: list[int] = []
+
+    def counted(number: int, check: Check) -> Check:
+        def performed() -> None:
+            check()
+            passed.append(number)
+
+        return performed
+
+    perform([counted(number, check) for number, check in enumerate(checks)])
+    if sorted(passed) != list(range(len(checks))):
+        raise RuntimeError("checks of signatures were left out")
+
+
+def _accepted_root(ark: CaCertificate, roots: Mapping[bytes, Root]) -> Root:
     root = roots.get(ark.spki_sha256)
     if root is None:
         raise Rejected(_wrong_root(ark, roots))
+    return root
+
+
+def _require_root(ark: CaCertificate, data: bytes) -> None:
     genuine = ark.signed_by(ark) if ark.signature else sha256(data).digest() in _LEGACY_ARKS
     if not genuine:
         raise Rejected(_not_signed("ark", "ARK", "itself"))
-    return root
+
+
+def _require_ask(ask: CaCertificate, ark: CaCertificate) -> None:
+    if not ask.signed_by(ark):
+        raise Rejected(_not_signed("ask", "ASK", "the ARK"))
 
 
 def _require_signatures(one: Certificate, signers: Mapping[Usage, PublicKey], *, advice: str = "") -> None:
     """Exactly these signed it, and each signature verifies."""
-    required = " and ".join(f"the {usage.name}" for usage in signers)
-    if sorted(one.signers) != sorted(signers):
-        found = " and ".join(usage.name for usage in one.signers) or "nobody"
-        raise Rejected(_not_signed(one.label.lower(), one.label, required, f"signed by {found}", advice))
+    _require_signers(one, tuple(signers), advice=advice)
     for usage, key in signers.items():
-        if not one.signed_by(usage, key):
-            found = f"a signature of the {usage.name}'s that does not verify"
-            raise Rejected(_not_signed(one.label.lower(), one.label, required, found, advice))
+        _require_signature(one, usage, key, advice=advice, signers=tuple(signers))
+
+
+def _require_signers(one: Certificate, signers: tuple[Usage, ...], *, advice: str = "") -> None:
+    if sorted(one.signers) != sorted(signers):
+        found = "signed by " + (" and ".join(usage.name for usage in one.signers) or "nobody")
+        raise Rejected(_not_signed(one.label.lower(), one.label, _names(signers), found, advice))
+
+
+def _require_signature(
+    one: Certificate,
+    usage: Usage,
+    key: PublicKey,
+    *,
+    signers: tuple[Usage, ...] = (Usage.OCA, Usage.CEK),
+    advice: str = "",
+) -> None:
+    if not one.signed_by(usage, key):
+        found = f"a signature of the {usage.name}'s that does not verify"
+        raise Rejected(_not_signed(one.label.lower(), one.label, _names(signers), found, advice))
+
+
+def _names(signers: tuple[Usage, ...]) -> str:
+    return " and ".join(f"the {usage.name}" for usage in signers)
 
 
 def _simulated_product(ark: CaCertificate, ask: CaCertificate) -> str:
