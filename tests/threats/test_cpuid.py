@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.hostile.lying_host import prepared
 from wasmkeep.image import MachineKind, read_image
 from wasmkeep.image.elf import load_segments
 
@@ -19,3 +20,9 @@ def test_no_keep_has_the_instruction(kind: MachineKind) -> None:
     segments = load_segments(read_image(kind))
     assert sum(len(segment.data) for segment in segments) > 100_000
     assert not [segment for segment in segments if CPUID in segment.data]
+
+
+@pytest.mark.parametrize("example", ["add.wat", "cat.wat", "primes.wat", "trap.wat"])
+def test_no_compiled_program_has_it(example: str) -> None:
+    """WebAssembly has nothing like it, and the compiler adds none."""
+    assert CPUID not in prepared(example).program.part
