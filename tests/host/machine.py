@@ -228,7 +228,7 @@ class FakePlatform:
     async def status(self) -> Status:
         if self.broken:
             raise SystemFailure("platform.machine", "the machine is gone")
-        return Status(self.alive)
+        return Status(self.alive - sum(not guest.closed for guest in self.sev_guests))  # SNP's only
 
     async def launch(
         self,

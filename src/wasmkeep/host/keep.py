@@ -68,6 +68,7 @@ class Keep:
         self._channel: Channel | None = None
         self._attached = asyncio.Event()
         self._booted = False
+        self._holds_slot = order.tee == "snp"
         # Those that the kernel may pass on; it does so before this host sees any.
         self._passing = 0 if tap.guest_messages else limits.guest_messages
         self._guest_messages = self._passing
@@ -94,6 +95,11 @@ class Keep:
         if self._channel is not None:
             return "connected"
         return "launching" if self._guest is None else "waiting"
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether it has a key slot, or is about to: on SEV and SEV-ES only once its tenant has spoken."""
+        return self._holds_slot
 
     def attach(self, channel: Channel) -> bool:
         """Give the keep its tenant's connection: once in its life. False where it had one, or is ending."""
@@ -173,6 +179,7 @@ class Keep:
     @contextmanager
     def step(self) -> Iterator[None]:
         """A step of the machine's."""
+        self._holds_slot = True
         with self._watch.limit(self._limits.boot_seconds, "the launch took too long"):
             yield
 

@@ -119,12 +119,16 @@ class Keeps:
             )
 
     def _sharing_slots(self, kind: str) -> int:
-        """Keeps that take their key slots from the same range."""
-        return sum(1 for living in self._living.values() if (living.tee == "sev") == (kind == "sev"))
+        """Keeps that have a key slot of the range that this kind takes its own from."""
+        return sum(
+            1
+            for living in self._living.values()
+            if living.keep.holds_slot and (living.tee == "sev") == (kind == "sev")
+        )
 
     def holding(self, kind: str) -> int:
-        """Keeps of this kind."""
-        return sum(1 for living in self._living.values() if living.tee == kind)
+        """Keeps of this kind that have a key slot."""
+        return sum(1 for living in self._living.values() if living.keep.holds_slot and living.tee == kind)
 
     def _gone(self, living: LivingKeep, task: asyncio.Task[None]) -> None:
         identifier = living.keep.identifier
