@@ -202,6 +202,8 @@ def test_tokens_for_several_hosts(user: User) -> None:
         assert user.run(*words, *there, *each, "--", "1").returncode == 0
         assert user.run(*words, *there, *each[2:], *each[:2], "--", "1").returncode == 71
         assert user.run(*words, *there, *each, "--token-file", "token1", "--", "1").returncode == 64
+        shared = user.run(*words, *there, *each[:2], "--", "1")
+        assert (shared.returncode, b"one token does not fit several hosts" in shared.stderr) == (64, True)
 
 
 @pytest.mark.parametrize("product", ["naples", "rome"])

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         action="append",
         metavar="FILE",
-        help="the host's token, one for all hosts or one for each; or set WASMKEEP_TOKEN",
+        help="the host's token; with several hosts one for each. Or set WASMKEEP_TOKEN, for one host",
     )
     there.add_argument("--ca-file", metavar="FILE", help="certificates (PEM) to accept for the host's TLS")
 
@@ -64,19 +64,20 @@ def _hosts(options: argparse.Namespace, console: Console) -> list[tuple[str, str
     from wasmkeep.cli.screens import host_passed_over
     from wasmkeep.errors import HostUnreachable, UsageError
 
-    files = options.token_file or [None]
-    if len(files) not in (1, len(options.host)):
+    files = options.token_file or [None] * len(options.host)
+    if len(files) != len(options.host) or (len(files) > 1 and files[0] is None and tokens.in_environment()):
         raise UsageError(
             "usage.token-file",
-            "the number of token files does not fit the hosts",
-            found=f"{len(files)} of them for {len(options.host)} hosts",
-            required="one --token-file for all hosts, or one for each, in their order",
+            "one token does not fit several hosts",
+            found=f"{len(options.host)} hosts, and {len(options.token_file or ())} --token-file",
+            required="one --token-file for each host, in their order",
+            meaning="a host that is shown another one's token can use that one as you",
         )
     found: list[tuple[str, str]] = []
     last = len(options.host) - 1
     for number, host in enumerate(options.host):
         try:
-            found.append((host, tokens.find(files[number % len(files)], host, console)))
+            found.append((host, tokens.find(files[number], host, console)))
         except HostUnreachable as error:
             if number == last and not found:
                 raise

@@ -14,10 +14,16 @@ from wasmkeep.tenant.address import LOOPBACK, HostAddress
 if TYPE_CHECKING:
     from wasmkeep.cli.console import Console
 
-__all__ = ["find"]
+__all__ = ["find", "in_environment"]
 
 _FORM = re.compile(r"wk_[A-Za-z0-9_-]{43}")
+_VARIABLE = "WASMKEEP_TOKEN"
 _MAX_SIZE = 4096  # bytes of a token file
+
+
+def in_environment() -> bool:
+    """Whether the environment has a token, which is one host's."""
+    return bool(os.environ.get(_VARIABLE))
 
 
 def find(path: str | None, host: str, console: Console) -> str:
@@ -29,7 +35,7 @@ def find(path: str | None, host: str, console: Console) -> str:
     if path is not None:
         _warn_of_readers(path, console)
         return _checked(read_file(path, "the token file", limit=_MAX_SIZE).decode("ascii", "replace"), path)
-    if value := os.environ.get("WASMKEEP_TOKEN"):
+    if value := os.environ.get(_VARIABLE):
         return _checked(value, "WASMKEEP_TOKEN")
     address = HostAddress.parse(host)
     if address.hostname in LOOPBACK:
