@@ -103,7 +103,8 @@ class Places:
                 elif _denies(self._policy, tee):
                     denied.append(place)
                     if len(self._clients) > 1 or len(self._policy.platforms) > 1:
-                        self._passed_over(place, f"the policy denies {tee.product.capitalize()} processors")
+                        product = tee.product.capitalize()
+                        self._passed_over(place, f"the host says it has a {product}, which the policy denies")
                 else:
                     tried = True
                     yield place

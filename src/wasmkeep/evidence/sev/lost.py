@@ -37,7 +37,7 @@ ALLOWED = (
 _BOTH = (
     (
         "no-memory-integrity",
-        "no memory integrity: the host sees the ciphertext, can replay it and remap it",
+        "no memory integrity: the host can replay and remap memory, and so may learn what the keep sends",
     ),
     (
         "firmware-unproven",
