@@ -16,7 +16,7 @@ from wasmkeep.hardware.machine_calls import EXIT_PORT, WINDOW_GPA, WINDOW_SIZE, 
 from wasmkeep.hardware.memory import Memory, create_window
 from wasmkeep.simulator.cpu import GuestPlan, Interrupted, port_exit
 from wasmkeep.simulator.save_area import Segment
-from wasmkeep.simulator.vmsa import EFER_SVME, InvalidVmsa, parse_vmsa, require_runnable
+from wasmkeep.simulator.vmsa import EFER_SVME, MSR_RESET, InvalidVmsa, parse_vmsa, require_runnable
 
 _IO_EXIT = struct.Struct("<BBHI")  # direction, size, port, count
 _OUT = 1
@@ -110,6 +110,7 @@ class KvmGuest:
         self._features = plan.sev_features
         self._closers: list[Callable[[], None]] = []
         self._over: RunState | None = None
+        self._loaded: _Registers | None = None
         try:
             self._memory = Memory(plan.memory)
             self._closers.append(self._memory.close)
@@ -152,12 +153,18 @@ class KvmGuest:
             raise InvalidVmsa(f"KVM refuses this state: {error.strerror}") from error
 
     def _load(self, state: _Registers) -> None:
+        """A fresh vCPU is at reset, and what stays so is not set again. One that had another state loaded is
+        given everything: nothing of a state that was not measured may be left."""
+        before, self._loaded = self._loaded, state
+        msrs = dict(state.msrs)
+        if before is not None:
+            msrs = {index: MSR_RESET.get(index, 0) for index, _ in before.msrs} | msrs
         self.vcpu.set_sregs(state.sregs)
-        if state.xcr0 > 1:
-            self.vcpu.set_xcr0(state.xcr0)
-        if state.msrs:
-            self.vcpu.set_msrs(state.msrs)
-        if (state.fcw, state.mxcsr) != (_FCW_RESET, _MXCSR_RESET):
+        if state.xcr0 > 1 or before is not None:
+            self.vcpu.set_xcr0(max(state.xcr0, 1))
+        if msrs:
+            self.vcpu.set_msrs(tuple(msrs.items()))
+        if (state.fcw, state.mxcsr) != (_FCW_RESET, _MXCSR_RESET) or before is not None:
             self.vcpu.set_fpu(state.fcw, state.mxcsr)
         self.vcpu.set_regs(state.regs)
 

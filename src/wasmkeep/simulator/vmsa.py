@@ -21,7 +21,9 @@ _MSRS = {
     0xC000_0084: "sfmask",
     0xC000_0102: "kernel_gs_base",
 }
-_PAT, _PAT_RESET = 0x277, 0x0007_0406_0007_0406
+_PAT = 0x277
+MSR_RESET = {_PAT: 0x0007_0406_0007_0406}
+"""Registers that are not zero at reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def parse_vmsa(page: bytes) -> InitialState:
     """`page` is 4096 bytes. Every bit pattern parses; the CPU decides whether it can run from it."""
     area = SaveArea(page)
     msrs = [(index, area[name]) for index, name in _MSRS.items() if area[name]]
-    if area["g_pat"] != _PAT_RESET:
+    if area["g_pat"] != MSR_RESET[_PAT]:
         msrs.append((_PAT, area["g_pat"]))
     return InitialState(
         segments={name: area.segment(name) for name in SEGMENTS},
