@@ -6,6 +6,7 @@ The control is each time the same host with a tenant who has no measurement, or 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.threats.bare import (
     SECRET_AT,
     STRICT,
     Kind,
+    Opened,
     Tenant,
     created,
     fill,
@@ -38,9 +40,10 @@ from wasmkeep.evidence.errors import Rejected
 from wasmkeep.evidence.sev import packet
 from wasmkeep.evidence.sev.session import LaunchKeys
 from wasmkeep.hardware.machine_guest import ExitKind
+from wasmkeep.hardware.sev_guest_vm import SevGuest
 from wasmkeep.hardware.sev_status import SevStatus
 
-# The tenant's and the host's programs leave the vector registers alone: HLT is the exit that every kind has.
+# HLT is the exit that every kind has, also SEV-ES without a handler of #VC.
 STORE_SEVEN = bytes.fromhex("c6 06 00 20 37  f4")  # mov byte [2000h], '7' · hlt
 STORE_BANG = bytes.fromhex("c6 06 00 20 21  f4")
 MEANT = {0: page(STORE_SEVEN), SECRET_AT: page(b"")}
@@ -99,9 +102,10 @@ def test_a_security_feature_silently_left_off() -> None:
                     await guest.launch_start(int(weaker.bits), *given)
                     await fill(guest, weaker, MEANT)
                     answer = await guest.launch_measure()
-                with pytest.raises(Rejected) as refused:
-                    await tenant.proven(on.platform, answer, policy, MEANT, kind)
-                assert refused.value.check == "sev.measurement"
+                for expected in (kind, weaker):  # whatever the tenant would settle for
+                    with pytest.raises(Rejected) as refused:
+                        await tenant.proven(on.platform, answer, int(expected.bits), MEANT, expected)
+                    assert refused.value.check == "sev.measurement"
             # And one that was never measured has none: nothing the host makes up fits.
             with pytest.raises(Rejected):
                 await tenant.proven(on.platform, os.urandom(48), policy, MEANT, kind)
@@ -179,45 +183,50 @@ def test_a_replayed_launch_measurement(kind: Kind) -> None:
 
 
 NO_KEYS = LaunchKeys(bytes(16), bytes(16))
+LEAKING = {0: page(PRINT_SECRET), SECRET_AT: page(b"")}
+
+
+async def launched_alike(
+    guests: Sequence[SevGuest], policy: int, *given: bytes, kind: Kind = EMULATED_SEV
+) -> list[bytes]:
+    """The first with the contents meant, the others with those that leak: their measurements."""
+    answers = []
+    for number, guest in enumerate(guests):
+        await guest.launch_start(policy, *given)
+        await fill(guest, kind, LEAKING if number else MEANT)
+        answers.append(await guest.launch_measure())
+    return answers
+
+
+async def stolen_without_owner(on: Opened) -> bytes:
+    """Of two guests without an owner: anybody opens and seals for them, the host too."""
+    kind = EMULATED_SEV
+    async with await created(on.platform, kind) as victim, await created(on.platform, kind) as attacker:
+        first, second = await launched_alike((victim, attacker), int(STRICT))
+        sealed = packet.seal_secret(NO_KEYS, os.urandom(16), page(SECRET), first[:32])
+        stolen = packet.open_secret(NO_KEYS, sealed, first[:32])
+        again = packet.seal_secret(NO_KEYS, os.urandom(16), stolen, second[:32])
+        await attacker.launch_secret(again.header, SECRET_AT, again.data)
+        await attacker.launch_finish()
+        return (await said(attacker))[0]
 
 
 def test_a_secret_for_another_guest() -> None:
     """A packet for one launch, injected into another that the host likes better: one that prints it."""
-    kind, policy = EMULATED_SEV, int(STRICT)
-    leaking = {0: page(PRINT_SECRET), SECRET_AT: page(b"")}
+    kind, policy, tenant = EMULATED_SEV, int(STRICT), Tenant()
 
     async def whole() -> None:
         async with trusted(machine()) as on:
-            # The control: two guests without owner. Anybody opens and seals for them, the host too.
-            async with (
-                await created(on.platform, kind) as victim,
-                await created(on.platform, kind) as attacker,
-            ):
-                measures = []
-                for guest, contents in ((victim, MEANT), (attacker, leaking)):
-                    await guest.launch_start(policy)
-                    await fill(guest, kind, contents)
-                    measures.append((await guest.launch_measure())[:32])
-                sealed = packet.seal_secret(NO_KEYS, os.urandom(16), page(SECRET), measures[0])
-                stolen = packet.open_secret(NO_KEYS, sealed, measures[0])
-                again = packet.seal_secret(NO_KEYS, os.urandom(16), stolen, measures[1])
-                await attacker.launch_secret(again.header, SECRET_AT, again.data)
-                await attacker.launch_finish()
-                assert (await said(attacker))[0] == SECRET
-            # The same with a tenant: a second guest of the very same session, and one of another tenant's.
-            tenant = Tenant()
+            assert await stolen_without_owner(on) == SECRET  # the control
+            # With an owner: a second guest of the very same session, and one of another tenant's.
             given = tenant.session(on.authentic, policy)
             async with (
                 await created(on.platform, kind) as meant,
                 await created(on.platform, kind) as twin,
-                measured(on, kind, Tenant(), leaking) as (stranger, _),
+                measured(on, kind, Tenant(), LEAKING) as (stranger, _),
             ):
-                answers = []
-                for guest, contents in ((meant, MEANT), (twin, leaking)):
-                    await guest.launch_start(policy, *given)
-                    await fill(guest, kind, contents)
-                    answers.append(await guest.launch_measure())
-                launch = await tenant.proven(on.platform, answers[0], policy, MEANT, kind)
+                answer, _ = await launched_alike((meant, twin), policy, *given)
+                launch = await tenant.proven(on.platform, answer, policy, MEANT, kind)
                 sealed = tenant.sealed(page(SECRET), launch)
                 for guest in (twin, stranger):
                     with pytest.raises(SystemFailure) as refusal:
@@ -226,7 +235,7 @@ def test_a_secret_for_another_guest() -> None:
                     await guest.launch_finish()
                     assert (await said(guest))[0] == bytes(len(SECRET))
                 with pytest.raises(Rejected):  # and the host's own keys open nothing
-                    packet.open_secret(NO_KEYS, sealed, answers[0][:32])
+                    packet.open_secret(NO_KEYS, sealed, answer[:32])
                 await meant.launch_secret(sealed.header, SECRET_AT, sealed.data)
 
     run(whole())
