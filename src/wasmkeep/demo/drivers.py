@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
@@ -15,6 +16,7 @@ from wasmkeep.hardware.sev_guest_vm import SevGuest
 __all__ = ["AheadGuest", "DrivenGuest", "DrivenMachine", "DriverGuest", "DriverPlatform"]
 
 _VIEWS: Final = {"hypervisor": View.HYPERVISOR, "device": View.DEVICE, "cold boot": View.COLD_BOOT}
+_EXPORT_SECONDS: Final = 5.0
 _SHOWN: Final = ("rip", "rax", "rdx")
 
 
@@ -100,6 +102,7 @@ class DrivenMachine:
         self._platform = platform
         self._create = create
         self._version: SevVersion | None = None
+        self._exported: tuple[float, tuple[bytes, bytes]] | None = None
 
     async def sev_version(self) -> SevVersion:
         """Asked for once: while the platform is up, its firmware stays."""
@@ -108,7 +111,10 @@ class DrivenMachine:
         return self._version
 
     async def pdh_cert_export(self) -> tuple[bytes, bytes]:
-        return await self._platform.pdh_cert_export()
+        """As the host's daemon does, asked for every few seconds: PDH_GEN and a new owner make others."""
+        if self._exported is None or time.monotonic() - self._exported[0] >= _EXPORT_SECONDS:
+            self._exported = time.monotonic(), await self._platform.pdh_cert_export()
+        return self._exported[1]
 
     async def create(self, memory: int, entry: int) -> DrivenGuest:
         return await self._create(memory, entry)
