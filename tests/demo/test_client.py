@@ -12,12 +12,23 @@ from tests.demo.playing import channels
 from wasmkeep.cli.console import Console
 from wasmkeep.cli.demo_screen import Screen
 from wasmkeep.demo import client
-from wasmkeep.demo.channel import Channel, pair
+from wasmkeep.demo.channel import Channel, Handover
 from wasmkeep.demo.client import ChainValid, Client, HostGaveUp
 from wasmkeep.demo.conversation import Step, play
-from wasmkeep.demo.messages import Certificates, End, Hello, Measurement, MessageError, Output, Refused
+from wasmkeep.demo.messages import (
+    AnyMessage,
+    Certificates,
+    End,
+    Hello,
+    Launch,
+    Measurement,
+    MessageError,
+    Output,
+    Packet,
+    Refused,
+)
 from wasmkeep.demo.program import ADDRESS, PORT, PROGRAM
-from wasmkeep.demo.server import Host
+from wasmkeep.demo.server import Host, Service
 from wasmkeep.errors import SessionError, TimedOut
 from wasmkeep.evidence.errors import Rejected
 from wasmkeep.evidence.roots import AMD_ROOTS
@@ -47,6 +58,7 @@ def test_the_policy_is_the_talks() -> None:
 def test_no_step_comes_before_the_one_it_needs() -> None:
     machine = FakeMachine()
     one = Client(machine.trust)
+    one.hello()
     with pytest.raises(RuntimeError):
         one.make_session()
     one.validate_chain(certificates(machine))
@@ -60,6 +72,7 @@ def test_no_step_comes_before_the_one_it_needs() -> None:
 def test_a_refused_chain_gives_no_session() -> None:
     machine = FakeMachine()
     one = Client(replace(machine.trust, owners=frozenset({bytes(32)})))
+    one.hello()
     with pytest.raises(Rejected):
         one.validate_chain(certificates(machine))
     with pytest.raises(RuntimeError):
@@ -71,10 +84,13 @@ def test_one_packet_for_one_measurement() -> None:
         machine = FakeMachine()
         host, one = Host(machine, machine.vouchers), Client(machine.trust)
         host.prepare()
+        one.hello()
         one.validate_chain(await host.certificates())
         measured = await host.start(one.make_session().launch)
         one.validate_measurement(measured)
         one.seal()
+        with pytest.raises(RuntimeError):
+            one.make_session()  # with the same owner's key
         with pytest.raises(RuntimeError):
             one.seal()
         with pytest.raises(RuntimeError):
@@ -99,14 +115,14 @@ def test_other_output_is_refused(printed: bytes) -> None:
     assert refused.value.found.isprintable()
 
 
-async def answered(*messages: object) -> None:
-    """A client whose server answers so, whatever it is asked."""
-    machine = FakeMachine()
-    mine, its = pair()
-    for message in messages:
-        await its.send(message)  # type: ignore[arg-type]
-    its.hang_up()
-    await play(Client(machine.trust), mine, lambda _step: None)
+async def answered(*messages: AnyMessage) -> None:
+    """A client whose server answers so, whatever it is asked; one with no answer hangs up."""
+    async with channels() as (mine, its):
+        for message in messages:
+            await its.send(message)
+        if not messages:
+            its.hang_up()
+        await play(Client(FakeMachine().trust), mine, lambda _step: None)
 
 
 def test_a_host_that_gives_up_says_why() -> None:
@@ -146,16 +162,45 @@ def test_a_host_that_hangs_up_or_says_nothing() -> None:
         asyncio.run(answered())
 
 
-def test_what_was_handed_over_is_read_to_its_end() -> None:
+def test_in_one_process_the_same_rules_are_for_messages() -> None:
+    answers: list[AnyMessage] = [Refused(1, 0, "x"), Output(End.HALTED, b"7"), Hello()]
+
+    async def answer(_message: AnyMessage) -> AnyMessage:
+        return answers.pop(0)
+
     async def work() -> None:
-        mine, its = pair()
-        await its.send(Refused(1, 0, "x"))
-        its.hang_up()
-        its.hang_up()
-        await its.send(Refused(2, 0, "y"))
-        assert await mine.next(1) == Refused(1, 0, "x")
-        assert await mine.next(1) is None
-        await mine.close()
+        over = Handover(answer)
+        with pytest.raises(SessionError):
+            await over.receive()
+        for expected in answers[:2]:
+            await over.send(Hello())
+            assert await over.receive() == expected
+        await over.send(Hello())
+        with pytest.raises(MessageError):  # no server says hello
+            await over.receive()
+        await over.send(Refused(1, 0, "x"))
+        with pytest.raises(MessageError):  # nor does a client refuse
+            await over.receive()
+
+    asyncio.run(work())
+
+
+def test_a_server_answers_in_the_order_of_a_round() -> None:
+    async def work() -> None:
+        machine = FakeMachine()
+        host = Host(machine, machine.vouchers)
+        service = Service(host)
+        launch, packet = Launch(0, bytes(2084), bytes(128)), Packet(0, bytes(52), bytes(16))
+        for wrong in (launch, packet, Output(End.HALTED, b"7"), Refused(1, 0, "x")):
+            with pytest.raises(MessageError):
+                await service.answer(wrong)
+        assert isinstance(await service.answer(Hello()), Certificates)
+        assert service.midway
+        for early in (Hello(), packet):
+            with pytest.raises(MessageError):
+                await service.answer(early)
+        await host.clear()
+        assert not machine.alive
 
     asyncio.run(work())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,10 @@ from wasmkeep.cli import demo_rounds
 from wasmkeep.cli.demo_machines import opened
 from wasmkeep.cli.demo_screen import Screen
 from wasmkeep.cli.outputs import ProgramOutput
-from wasmkeep.demo.channel import pair
+from wasmkeep.demo.channel import Handover
 from wasmkeep.demo.cheats import BY_NAME
 from wasmkeep.demo.client import HostGaveUp
-from wasmkeep.demo.server import Host, attend
+from wasmkeep.demo.server import Host, Service
 from wasmkeep.demo.spy import Spy
 from wasmkeep.evidence.errors import Rejected
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 
     from wasmkeep.cli.console import Console
     from wasmkeep.cli.demo_machines import Opened
-    from wasmkeep.demo.channel import Channel
+    from wasmkeep.demo.channel import Exchange
+    from wasmkeep.demo.messages import AnyMessage
     from wasmkeep.demo.server import Observer
 
 __all__ = ["connected", "host_for", "run"]
@@ -66,22 +66,23 @@ def host_for(tamper: str | None, machine: Opened, observer: Observer | None) -> 
 
 
 @asynccontextmanager
-async def connected(host: Host) -> AsyncIterator[Channel]:
-    """The client's channel to a host that serves it meanwhile.
+async def connected(host: Host) -> AsyncIterator[Exchange]:
+    """The client's way to a host in this process.
 
     Where the host gave up for reasons of its own, such as a machine that is gone, its error is raised.
     """
-    channel, its = pair()
-    serving = asyncio.create_task(attend(host, its))
-    serving.add_done_callback(lambda _: its.hang_up())
+    service = Service(host)
+
+    async def answer(message: AnyMessage) -> AnyMessage:
+        if not service.midway:
+            await host.clear()
+        return await service.answer(message)
+
     try:
-        yield channel
-        channel.hang_up()
-        await serving
+        yield Handover(answer)
     except HostGaveUp as error:
-        if not error.status:
-            await serving
+        if not error.status and service.failure is not None:
+            raise service.failure from None
         raise
     finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        await host.clear()

@@ -15,7 +15,7 @@ from wasmkeep.hardware.sev_status import SevStatus
 if TYPE_CHECKING:
     from wasmkeep.cli.demo_screen import Screen
     from wasmkeep.cli.outputs import ProgramOutput
-    from wasmkeep.demo.channel import Channel
+    from wasmkeep.demo.channel import Exchange
     from wasmkeep.demo.cheats import Cheat
     from wasmkeep.demo.client import Trust
     from wasmkeep.demo.conversation import Step
@@ -24,7 +24,7 @@ __all__ = ["caught", "play_rounds", "unnoticed"]
 
 
 async def play_rounds(
-    trust: Trust, channel: Channel, count: int, screen: Screen, output: ProgramOutput
+    trust: Trust, channel: Exchange, count: int, screen: Screen, output: ProgramOutput
 ) -> None:
     """That many rounds. What the first machine printed goes to ``output``, as a line; the others
     print the same.
@@ -45,7 +45,7 @@ async def play_rounds(
         )
 
 
-async def _play(trust: Trust, channel: Channel, screen: Screen) -> bytes:
+async def _play(trust: Trust, channel: Exchange, screen: Screen) -> bytes:
     printed: list[bytes] = []
 
     def told(step: Step) -> None:

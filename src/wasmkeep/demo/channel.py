@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
 from wasmkeep.demo.messages import TO_CLIENT, TO_SERVER, AnyMessage, MessageReader, Type, encode
 from wasmkeep.errors import SessionError, TimedOut
 
-__all__ = ["ANSWER_SECONDS", "Channel", "pair"]
+__all__ = ["ANSWER_SECONDS", "Channel", "Exchange", "Handover"]
 
 ANSWER_SECONDS = 60.0
 _CLOSE_SECONDS = 1.0
 _CHUNK = 1 << 16
 
 
-class Writer(Protocol):
-    """What is needed of an ``asyncio.StreamWriter``."""
+class Exchange(Protocol):
+    """A client's way to its server: a message there, a message back."""
 
-    def write(self, data: bytes, /) -> None: ...
-    async def drain(self) -> None: ...
-    def close(self) -> None: ...
-    async def wait_closed(self) -> None: ...
+    async def send(self, message: AnyMessage, /) -> None: ...
+
+    async def receive(self) -> AnyMessage: ...
 
 
 class Channel:
     """One connection. ``accepted`` are the message types that the other side may send."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: Writer, accepted: frozenset[Type]) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accepted: frozenset[Type]
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._messages = MessageReader(accepted)
@@ -82,32 +84,30 @@ class Channel:
                 await self._writer.wait_closed()
 
 
-class _Handover:
-    """Writes to a reader in the same process."""
+class Handover:
+    """The client's channel to a server in the same process: the same bytes, read by the same rules.
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self._closed = False
+    ``answer`` is the server's answer to a message; its work is done where the client waits for it.
+    """
 
-    def write(self, data: bytes, /) -> None:
-        if not self._closed:
-            self._reader.feed_data(data)
+    def __init__(self, answer: Callable[[AnyMessage], Awaitable[AnyMessage]]) -> None:
+        self._answer = answer
+        self._requests = MessageReader(TO_SERVER)
+        self._answers = MessageReader(TO_CLIENT)
 
-    async def drain(self) -> None: ...
+    async def send(self, message: AnyMessage) -> None:
+        self._requests.feed(encode(message))
 
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._reader.feed_eof()
-
-    async def wait_closed(self) -> None: ...
-
-
-def pair() -> tuple[Channel, Channel]:
-    """The client's channel and the server's, in one process: the same bytes, handed over in memory."""
-    to_client, to_server = asyncio.StreamReader(), asyncio.StreamReader()
-    client = Channel(to_client, _Handover(to_server), TO_CLIENT)
-    return client, Channel(to_server, _Handover(to_client), TO_SERVER)
+    async def receive(self) -> AnyMessage:
+        """Raises `MessageError`; `SessionError` where nothing was asked."""
+        request = self._requests.take()
+        if request is None:
+            raise _closed("an answer that nobody asked for")
+        self._answers.feed(encode(await self._answer(request)))
+        answer = self._answers.take()
+        if answer is None:
+            raise _closed("part of a message")
+        return answer
 
 
 def _closed(found: str) -> SessionError:

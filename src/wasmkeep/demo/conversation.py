@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from wasmkeep.demo.channel import Channel
+from wasmkeep.demo.channel import Exchange
 from wasmkeep.demo.client import ChainValid, Client, HostGaveUp, MeasurementValid, Ran, Sealed, SessionMade
 from wasmkeep.demo.messages import AnyMessage, Certificates, Measurement, MessageError, Output, Refused
 
@@ -35,7 +35,7 @@ class Step:
     elapsed_ns: int
 
 
-async def play(client: Client, channel: Channel, told: Callable[[Step], None]) -> None:
+async def play(client: Client, channel: Exchange, told: Callable[[Step], None]) -> None:
     """One round: six steps, each told to ``told``, whose own time is not counted.
 
     Raises `Rejected` at the step that refuses, `HostGaveUp`, `SessionError`, `TimedOut`.
@@ -55,7 +55,7 @@ async def play(client: Client, channel: Channel, told: Callable[[Step], None]) -
     step(client.accept(await _expect(channel, Output)))
 
 
-async def _expect(channel: Channel, kind: type[M]) -> M:
+async def _expect(channel: Exchange, kind: type[M]) -> M:
     message = await channel.receive()
     if isinstance(message, Refused):
         raise HostGaveUp(message)

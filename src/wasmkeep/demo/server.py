@@ -1,8 +1,8 @@
 """The server's half of a round: a host that has a secure processor, and whom nobody has to trust.
 
-`Host` does what an honest one does, in steps that a cheating one replaces one by one (`tamper`). `attend`
-serves one client over a channel, round after round. The machine itself is made while the client validates
-certificates; nothing is launched before the client's session is here.
+`Host` does what an honest one does, in steps that a cheating one replaces one by one (`tamper`). `Service`
+answers one client's messages, round after round; `attend` does so over a channel. The machine itself is made
+while the client validates certificates; nothing is launched before the client's session is here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from wasmkeep.demo.channel import ANSWER_SECONDS, Channel
 from wasmkeep.demo.machine import BareGuest, Machine, Vouchers, What
@@ -32,13 +32,11 @@ from wasmkeep.demo.program import ADDRESS, MEMORY, PORT
 from wasmkeep.errors import SessionError, WasmkeepError
 from wasmkeep.hardware.sev_status import FirmwareError, status_name
 
-__all__ = ["RUN_SECONDS", "Host", "Observer", "Quiet", "attend"]
+__all__ = ["RUN_SECONDS", "Host", "Observer", "Quiet", "Service", "attend"]
 
 RUN_SECONDS: Final = 5.0
 """How long the machine may run."""
 _CERTIFICATE, _MEASURE = 2084, 32
-
-M = TypeVar("M", bound=AnyMessage)
 
 
 class Observer(Protocol):
@@ -158,31 +156,77 @@ class Host:
             await self._guests.pop().close()
 
 
+class Service:
+    """What one client gets of a host: an answer to each message, in the order of a round, round after round.
+
+    ``failure`` is what stopped the host, where its answer was that it cannot go on.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._expected: type[Hello | Launch | Packet] = Hello
+        self.rounds = 0
+        self.failure: WasmkeepError | None = None
+
+    @property
+    def midway(self) -> bool:
+        """Whether a round is under way."""
+        return self._expected is not Hello
+
+    async def answer(self, message: AnyMessage) -> AnyMessage:
+        """Raises `MessageError` for one that does not come now."""
+        if not isinstance(message, self._expected):
+            required = f"the message {self._expected.type.name}"
+            raise MessageError(f"the message {message.type.name}", required)
+        if isinstance(message, Hello):
+            self._expected = Launch
+            return await self._or_why_not(1, _certified(self._host))
+        if isinstance(message, Launch):
+            self._expected = Packet
+            return await self._or_why_not(3, _started(self._host, message))
+        self._expected = Hello
+        self.rounds += 1
+        return await self._or_why_not(6, _ran(self._host, message))
+
+    async def _or_why_not(self, step: int, work: Coroutine[object, object, AnyMessage]) -> AnyMessage:
+        try:
+            return await work
+        except FirmwareError as error:
+            self.failure = error
+            text = f"the secure processor refused {error.command}: {status_name(error.status)}"
+            return Refused(step, error.status & 0xFFFF, text)
+        except WasmkeepError as error:
+            self.failure = error
+            return Refused(step, 0, error.message)
+
+
 async def attend(host: Host, channel: Channel, *, rounds: int | None = None) -> None:
     """Serve rounds until the client hangs up, or that many. Raises `SessionError`, `TimedOut`.
 
     Where the host cannot go on, the client is told so, and the host's own error is raised.
     """
-    done = 0
-    while rounds is None or done < rounds:
-        hello = await channel.next(ANSWER_SECONDS)
-        if hello is None:
-            return
-        _require(hello, Hello)
-        try:
-            await _round(host, channel)
-        finally:
-            await host.clear()
-        done += 1
+    service = Service(host)
+    try:
+        while service.midway or rounds is None or service.rounds < rounds:
+            if not service.midway:
+                await host.clear()
+            message = await (channel.receive() if service.midway else channel.next(ANSWER_SECONDS))
+            if message is None:
+                return
+            answer = await service.answer(message)
+            if service.failure is not None:
+                with suppress(SessionError):  # nobody listens any more; why the host gave up matters more
+                    await channel.send(answer)
+                raise service.failure
+            await channel.send(answer)
+    finally:
+        await host.clear()
 
 
-async def _round(host: Host, channel: Channel) -> None:
+async def _certified(host: Host) -> Certificates:
     host.prepare()
-    await _answer(channel, 1, host.certificates())
-    launch = _require(await channel.receive(), Launch)
-    await _answer(channel, 3, _started(host, launch))
-    packet = _require(await channel.receive(), Packet)
-    await _answer(channel, 6, _ran(host, packet))
+    await asyncio.sleep(0)  # what makes the machine is on its way before the client needs the processor
+    return await host.certificates()
 
 
 async def _started(host: Host, launch: Launch) -> Measurement:
@@ -199,28 +243,3 @@ async def _ran(host: Host, packet: Packet) -> Output:
     answer = await host.run()
     await host.observer.ended(host.guest, answer, time.perf_counter_ns() - began)
     return answer
-
-
-async def _answer(channel: Channel, step: int, work: Coroutine[object, object, AnyMessage]) -> None:
-    """Send what ``work`` gives, or say that the host cannot go on, and raise what stopped it."""
-    try:
-        message = await work
-    except FirmwareError as error:
-        text = f"the secure processor refused {error.command}: {status_name(error.status)}"
-        await _give_up(channel, Refused(step, error.status & 0xFFFF, text))
-        raise
-    except WasmkeepError as error:
-        await _give_up(channel, Refused(step, 0, error.message))
-        raise
-    await channel.send(message)
-
-
-async def _give_up(channel: Channel, refused: Refused) -> None:
-    with suppress(SessionError):  # nobody listens any more; why the host gave up matters more
-        await channel.send(refused)
-
-
-def _require(message: AnyMessage, kind: type[M]) -> M:
-    if not isinstance(message, kind):
-        raise MessageError(f"the message {message.type.name}", f"the message {kind.type.name}")
-    return message
