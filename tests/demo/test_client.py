@@ -90,8 +90,6 @@ def test_one_packet_for_one_measurement() -> None:
         one.validate_measurement(measured)
         one.seal()
         with pytest.raises(RuntimeError):
-            one.make_session()  # with the same owner's key
-        with pytest.raises(RuntimeError):
             one.seal()
         with pytest.raises(RuntimeError):
             one.validate_measurement(measured)

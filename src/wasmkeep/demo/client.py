@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from wasmkeep.demo.messages import Certificates, End, Hello, Launch, Measurement, Output, Packet, Refused
-from wasmkeep.demo.parallel import ahead, by_two
+from wasmkeep.demo.parallel import by_two
 from wasmkeep.demo.program import ADDRESS, OUTPUT, PROGRAM
 from wasmkeep.errors import HostRefused
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
@@ -133,14 +132,12 @@ class Client:
         self._address = address
         self._expected = expected
         self._random = random
-        self._owner: Future[ec.EllipticCurvePrivateKey] | None = None
         self._platform: AuthenticPlatform | None = None
         self._keys: LaunchKeys | None = None
         self._proven: ProvenLaunch | None = None
 
     def hello(self) -> Hello:
-        """What begins the round. The owner's key is made while the certificates are on their way."""
-        self._owner = ahead(lambda: ec.generate_private_key(ec.SECP384R1()))
+        """What begins the round."""
         return Hello()
 
     def validate_chain(self, answer: Certificates) -> ChainValid:
@@ -154,8 +151,8 @@ class Client:
 
     def make_session(self) -> SessionMade:
         """Step 2: keys that only this client and the platform's secure processor will have."""
-        platform, owner = _first(self._platform), _first(self._owner).result()
-        self._owner = None
+        platform = _first(self._platform)
+        owner = ec.generate_private_key(ec.SECP384R1())
         keys = LaunchKeys(self._random(session.KEY_SIZE), self._random(session.KEY_SIZE))
         nonce, iv = self._random(session.NONCE_SIZE), self._random(session.KEY_SIZE)
         made = session.create(platform, POLICY.encode(), owner, nonce=nonce, iv=iv, keys=keys)

@@ -1,28 +1,20 @@
-"""Work done by two threads: while one signature is verified, another may be, or a key is made."""
+"""Checks done by two threads: while one signature is verified, Python may verify another."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from wasmkeep.evidence.errors import Rejected
 from wasmkeep.evidence.sev.chain import Check
 
-__all__ = ["ahead", "by_two"]
+__all__ = ["by_two"]
 
 _HELPER: Final = ThreadPoolExecutor(
     1, "checks"
 )  # its thread starts with the first check, and ends with Python
-
-
-T = TypeVar("T")
-
-
-def ahead(work: Callable[[], T]) -> Future[T]:
-    """Have ``work`` done meanwhile."""
-    return _HELPER.submit(work)
 
 
 def by_two(checks: Sequence[Check]) -> None:
