@@ -1,0 +1,36 @@
+"""What a tenant requires of a trust domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wasmkeep.evidence.dcap.policy import DcapPolicy
+
+__all__ = ["TdxPolicy"]
+
+
+@dataclass(frozen=True, slots=True)
+class TdxPolicy(DcapPolicy):
+    """TDX. Empty sets mean that MRTD alone decides (it must be in the policy's ``runtime``). Digests are 48
+    bytes; ``attributes_allow`` and ``xfam_allow`` are masks of bits that may be set (u64), the rest must be
+    clear; ``xfam_require`` bits that must be set. ``debug``, ``migratable``, ``sept_ve`` (SEPT_VE_DISABLE may
+    be clear) and ``service_td`` lift one rule each."""
+
+    debug: bool = False
+    migratable: bool = False
+    sept_ve: bool = False
+    perfmon: bool = False
+    key_locker: bool = False
+    unknown_attributes: bool = False
+    service_td: bool = False
+    xfam_allow: int | None = None
+    xfam_require: int = 0x3
+    rtmr0: frozenset[bytes] = frozenset()
+    rtmr1: frozenset[bytes] = frozenset()
+    rtmr2: frozenset[bytes] = frozenset()
+    rtmr3: frozenset[bytes] = frozenset()
+    mrseam: frozenset[bytes] = frozenset()
+    mrconfigid: frozenset[bytes] = frozenset()
+    mrowner: frozenset[bytes] = frozenset()
+    mrownerconfig: frozenset[bytes] = frozenset()
+    minimum_module_svn: int = 0
