@@ -45,7 +45,8 @@ def test_the_default_is_strict() -> None:
     assert snp.lifted_denials == ()
     assert snp.signers == ("vcek",)
     assert snp.guest_allow == GuestPolicyBit.SMT
-    assert (snp.maximum_vmpl, snp.minimum_report_version, snp.minimum_abi) == (0, 3, (1, 51))
+    assert (snp.maximum_vmpl, snp.minimum_abi) == (0, (1, 51))
+    assert snp.minimum_report_version == {"Milan": 3, "Genoa": 3, "Turin": 3}
     assert snp.alias_check
     assert not snp.provisional_firmware
     assert not snp.masked_chip_id
@@ -195,7 +196,7 @@ ERRORS: dict[str, tuple[str, str, int, str]] = {
     "simulated short": ('simulated = "sha256:5f"', "policy.simulated", 1, "64"),
     "no platform": ("platforms = []", "policy.value", 1, "at least one"),
     "unknown platform": ('platforms = ["tpm"]', "policy.platform", 1, "not one that wasmkeep knows"),
-    "platform to come": ('\nplatforms = ["snp", "tdx"]', "policy.platform", 2, "not supported yet"),
+    "platform to come": ('\nplatforms = ["snp", "cca"]', "policy.platform", 2, "not supported yet"),
     "platforms a string": ('platforms = "snp"', "policy.value", 1, "list"),
     "platform twice": ('platforms = ["snp", "snp"]', "policy.value", 1, "once"),
     "no runtime": ("runtime = []", "policy.value", 1, "at least one"),

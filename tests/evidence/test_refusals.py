@@ -168,7 +168,7 @@ IDENTITY: dict[str, tuple[SnpPolicy, str]] = {
     "required bit": (SnpPolicy(guest_require=GuestPolicyBit.SINGLE_SOCKET), "snp.policy.required"),
     "SMT": (SnpPolicy(guest_allow=GuestPolicyBit(0)), "snp.policy.smt"),
     "generation": (SnpPolicy(generations=("Turin",)), "snp.generation"),
-    "version floor": (SnpPolicy(minimum_report_version=5), "snp.report.floor"),
+    "version floor": (SnpPolicy(minimum_report_version={"Genoa": 5}), "snp.report.floor"),
     "signer": (SnpPolicy(signers=("vlek",)), "snp.signer"),
 }
 

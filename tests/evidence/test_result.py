@@ -137,7 +137,7 @@ LOOSENED: dict[str, tuple[dict[str, object], Report, str]] = {
         "the platform has 1.50",
     ),
     "report-version-lowered": (
-        {"snp": SnpPolicy(minimum_report_version=2)},
+        {"snp": SnpPolicy(minimum_report_version={"Genoa": 2})},
         make.version_2(),
         "this one has version 2",
     ),

@@ -159,7 +159,7 @@ def test_nothing_unsigned_decides(forge: Forge, unsigned: Report) -> None:
 
 
 def test_a_policy_that_requires_no_list_accepts_none_and_says_so(forge: Forge) -> None:
-    policy = forge.policy(revocation=RevocationPolicy(required=False))
+    policy = forge.policy(revocation=RevocationPolicy(required=False, in_date=False))
     for crl in (None, forge.crl(next_update=AT - timedelta(days=1))):
         result = judge(forge.evidence(crl=crl), policy)
         assert "no-revocation-list" in [entry.what for entry in result.lost_protections]

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from wasmkeep.evidence import Policy, SnpEvidence
+from wasmkeep.evidence import SnpEvidence
 from wasmkeep.evidence.pem import decode_certificates
-from wasmkeep.evidence.policy import RevocationPolicy, SnpPolicy
+from wasmkeep.evidence.plain import plain as plain
 from wasmkeep.evidence.sev.chain import PlatformCertificates
-from wasmkeep.evidence.snp.bits import GuestPolicyBit
 from wasmkeep.evidence.snp.report import REPORT_SIZE
-from wasmkeep.evidence.snp.tcb import Tcb
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 PRODUCTS = ("Milan", "Genoa", "Turin")
@@ -141,21 +138,3 @@ def with_reports() -> list[str]:
 def accepted() -> list[str]:
     """Names of the rows whose report a plain policy accepts."""
     return [name for name in with_reports() if rows()[name].expected["policy_verdict"] == "accept"]
-
-
-def plain() -> Policy:
-    """What the vectors call a plain policy: genuine signatures to a pinned root, no revoked certificate, no
-    debug, everything in date. No minimum, no reference measurement."""
-    nothing = Tcb(bootloader=0, tee=0, snp=0, microcode=0)
-    minima = {"Milan": nothing, "Genoa": nothing, "Bergamo": nothing}
-    minima["Turin"] = Tcb(fmc=0, bootloader=0, tee=0, snp=0, microcode=0)
-    snp = SnpPolicy(
-        generations=PRODUCTS,
-        minimum_report_version=2,
-        minimum_abi=(0, 0),
-        minimum_tcb=MappingProxyType(minima),
-        guest_allow=GuestPolicyBit.SMT | GuestPolicyBit.CXL_ALLOW,
-        provisional_firmware=True,
-        alias_check=False,
-    )
-    return Policy(name="plain", any_measurement=True, revocation=RevocationPolicy(required=False), snp=snp)

@@ -85,10 +85,13 @@ def _floors(snp: SnpPolicy) -> Iterator[tuple[str, str]]:
     if snp.minimum_abi < shipped.minimum_abi:
         abi, by_default = format_abi(snp.minimum_abi), format_abi(shipped.minimum_abi)
         yield "minimum-abi-lowered", f"accepts firmware ABI {abi}, {by_default} by default"
-    version = snp.minimum_report_version
-    if version < shipped.minimum_report_version:
-        text = f"accepts reports of version {version}, {shipped.minimum_report_version} by default"
-        yield "report-version-lowered", text
+    older = [
+        f"version {version} of {name} ({shipped.minimum_report_version[name]} by default)"
+        for name, version in snp.minimum_report_version.items()
+        if version < shipped.minimum_report_version[name]
+    ]
+    if older:
+        yield "report-version-lowered", f"accepts reports of {', '.join(older)}"
 
 
 def _guest(snp: SnpPolicy) -> Iterator[tuple[str, str]]:

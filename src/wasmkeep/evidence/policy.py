@@ -16,10 +16,10 @@ from types import MappingProxyType
 from wasmkeep import __version__
 from wasmkeep.errors import ConfigurationError
 from wasmkeep.evidence.roots import AMD_ROOTS, Root, parse_pin, simulated_root
-from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
-from wasmkeep.evidence.snp import defaults
-from wasmkeep.evidence.snp.bits import GuestPolicyBit
-from wasmkeep.evidence.snp.tcb import Tcb
+from wasmkeep.evidence.sev.policy import SevPolicy
+from wasmkeep.evidence.sgx.policy import SgxPolicy
+from wasmkeep.evidence.snp.policy import SnpPolicy
+from wasmkeep.evidence.tdx.policy import TdxPolicy
 
 __all__ = [
     "DEFAULT_CPU",
@@ -29,26 +29,29 @@ __all__ = [
     "Policy",
     "RevocationPolicy",
     "SevPolicy",
+    "SgxPolicy",
     "SnpPolicy",
+    "TdxPolicy",
 ]
 
-KNOWN_PLATFORMS = ("snp", "tdx", "sgx", "sev-es", "sev")
-SUPPORTED_PLATFORMS = ("snp", "sev-es", "sev")
+KNOWN_PLATFORMS = ("snp", "tdx", "sgx", "sev-es", "sev", "cca", "nitro")
+SUPPORTED_PLATFORMS = ("snp", "tdx", "sgx", "sev-es", "sev")
+"""Kinds whose evidence can be judged. Keeps exist for fewer."""
 SEV_PLATFORMS = ("sev-es", "sev")
 """Kinds that `SevPolicy` speaks for."""
 DEFAULT_RUNTIME = f"wasmkeep {__version__}"
 DEFAULT_CPU = "x86-64-v3"
 _DIGEST_DIGITS = (64, 96)
-_NO_BITS = GuestPolicyBit(0)
-_NO_SEV_BITS = SevGuestPolicyBit(0)
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationPolicy:
-    """``required``: a revocation list in date must come with the evidence. ``max_age_days`` counts from its
-    issue; AMD's lists say themselves that they last a year."""
+    """``required``: a revocation list in date must come with the evidence. ``in_date``: where none is
+    required, one that comes must be in date all the same. ``max_age_days`` counts from its issue; AMD's lists
+    say themselves that they last a year. Intel's lists are part of the collateral, and always required."""
 
     required: bool = True
+    in_date: bool = True
     max_age_days: int = 366
 
     @property
@@ -57,83 +60,30 @@ class RevocationPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class SnpPolicy:
-    """SEV-SNP. An empty set of digests or identifiers means that the launch digest alone decides; an empty
-    ``chips_allow`` means any chip of the generations named."""
-
-    generations: tuple[str, ...] = tuple(
-        entry.name for entry in defaults.GENERATIONS if entry.has_snp and not entry.denied
-    )
-    signers: tuple[str, ...] = ("vcek",)
-    minimum_report_version: int = 3
-    minimum_abi: tuple[int, int] = (1, 51)
-    minimum_tcb: Mapping[str, Tcb] = field(default_factory=lambda: defaults.MINIMUM_TCB)
-    minimum_guest_svn: int = 0
-    maximum_vmpl: int = 0
-    guest_allow: GuestPolicyBit = GuestPolicyBit.SMT
-    guest_require: GuestPolicyBit = _NO_BITS
-    provisional_firmware: bool = False
-    alias_check: bool = True
-    unknown_platform_bits: bool = False
-    masked_chip_id: bool = False
-    chips_allow: frozenset[bytes] = frozenset()
-    chips_deny: frozenset[bytes] = frozenset()
-    id_key_digests: frozenset[bytes] = frozenset()
-    author_key_digests: frozenset[bytes] = frozenset()
-    family_ids: frozenset[bytes] = frozenset()
-    image_ids: frozenset[bytes] = frozenset()
-
-    @property
-    def lifted_denials(self) -> tuple[str, ...]:
-        """Generations that this release denies and this policy names."""
-        return _lifted(self.generations)
-
-
-@dataclass(frozen=True, slots=True)
-class SevPolicy:
-    """SEV and SEV-ES, where ``platforms`` names them. An empty ``owners`` accepts any owner of a platform,
-    else those whose OCA key has one of these digests (SHA-256 of its field, 32 bytes). ``minimum_build`` is
-    by generation, 0 where it says nothing. ``guest_allow`` holds protecting bits (NODBG, NOKS, NOSEND) that a
-    launch may lack, ``guest_require`` further ones that it must have.
-    """
-
-    generations: tuple[str, ...] = tuple(entry.name for entry in defaults.GENERATIONS if not entry.denied)
-    minimum_api: tuple[int, int] = (0, 24)
-    minimum_build: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    owners: frozenset[bytes] = frozenset()
-    guest_allow: SevGuestPolicyBit = _NO_SEV_BITS
-    guest_require: SevGuestPolicyBit = _NO_SEV_BITS
-
-    @property
-    def lifted_denials(self) -> tuple[str, ...]:
-        """Generations that this release denies and this policy names."""
-        return _lifted(self.generations)
-
-
-def _lifted(generations: tuple[str, ...]) -> tuple[str, ...]:
-    denied = {entry.name for entry in defaults.GENERATIONS if entry.denied}
-    return tuple(name for name in generations if name in denied)
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. ``name`` is for screens (a file name, or ``default``) and decides nothing.
 
-    ``platforms`` is in order of preference; SEV and SEV-ES count only where it names them. ``runtime`` holds
-    names (``wasmkeep 0.1.0``, resolved by the tenant's own installation) or launch digests (lower-case
-    hexadecimal digits: 96 for SNP, 64 for SEV). ``cpu`` holds levels the tenant may compile for.
-    ``simulated`` is the pin of a simulator's root; with it no vendor's root counts.
+    ``platforms`` is in order of preference, without those that ``denied_platforms`` holds; each kind counts
+    only where it names it. ``runtime`` holds names (``wasmkeep 0.1.0``, resolved by the tenant's own
+    installation) or launch digests (lower-case hexadecimal digits: 96 for SNP and for TDX's MRTD, 64 for SEV
+    and for SGX's MRENCLAVE). ``cpu`` holds levels the tenant may compile for. ``simulated`` is the pin of a
+    simulator's root; with it no vendor's root counts. ``max_evidence_age_s``: at most so many seconds since
+    the challenge that the evidence answers was made, None where only the challenge itself counts.
     """
 
     name: str = "default"
     platforms: tuple[str, ...] = ("snp",)
+    denied_platforms: tuple[str, ...] = ()
     runtime: tuple[str, ...] = (DEFAULT_RUNTIME,)
     cpu: tuple[str, ...] = (DEFAULT_CPU,)
     simulated: str | None = None
     any_measurement: bool = False
+    max_evidence_age_s: int | None = None
     revocation: RevocationPolicy = RevocationPolicy()
     snp: SnpPolicy = field(default_factory=SnpPolicy)
     sev: SevPolicy = field(default_factory=SevPolicy)
+    tdx: TdxPolicy = field(default_factory=TdxPolicy)
+    sgx: SgxPolicy = field(default_factory=SgxPolicy)
 
     def __post_init__(self) -> None:
         if self.simulated is not None:
@@ -141,6 +91,15 @@ class Policy:
         unknown = [kind for kind in self.platforms if kind not in SUPPORTED_PLATFORMS]
         if unknown or not self.platforms:
             raise _platform_error(unknown[0] if unknown else "")
+        left = tuple(kind for kind in self.platforms if kind not in self.denied_platforms)
+        if not left:
+            raise ConfigurationError(
+                "policy.platform",
+                "the policy denies every platform that it names",
+                found=", ".join(self.denied_platforms),
+                required="at least one platform that is not denied",
+            )
+        object.__setattr__(self, "platforms", left)
 
     @classmethod
     def default(cls, *, simulated: str | None = None, platforms: tuple[str, ...] = ("snp",)) -> Policy:
@@ -191,12 +150,12 @@ class Policy:
 
     @property
     def runtime_digests(self) -> tuple[bytes, ...]:
-        """The entries of ``runtime`` that are launch digests: 48 bytes for SNP, 32 for SEV."""
+        """The entries of ``runtime`` that are launch digests: 48 bytes (SNP, TDX) or 32 (SEV, SGX)."""
         return tuple(bytes.fromhex(entry) for entry in self.runtime if is_digest(entry))
 
     @property
     def roots(self) -> Mapping[bytes, Root]:
-        """The roots a chain may end at, by SPKI digest: the pinned simulator's alone, or the vendors'."""
+        """The roots a chain of AMD's may end at, by SPKI digest: the pinned simulator's alone, or AMD's."""
         if self.simulated is None:
             return AMD_ROOTS
         root = simulated_root(parse_pin(self.simulated))

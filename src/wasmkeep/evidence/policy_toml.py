@@ -55,7 +55,10 @@ _GROUPS: Mapping[str, Mapping[str, tuple[str, Reader]]] = {
     "snp": {
         "generations": ("generations", read.choice(*_SNP_GENERATIONS)),
         "signers": ("signers", read.choice("vcek", "vlek")),
-        "minimum_report_version": ("minimum_report_version", read.number(min(VERSIONS), max(VERSIONS))),
+        "minimum_report_version": (
+            "minimum_report_version",
+            read.number_each(min(VERSIONS), max(VERSIONS), *_SNP_GENERATIONS),
+        ),
         "minimum_abi": ("minimum_abi", read.version("1.51")),
         "minimum_guest_svn": ("minimum_guest_svn", read.number(0, 0xFFFF_FFFF)),
         "maximum_vmpl": ("maximum_vmpl", read.number(0, 3)),

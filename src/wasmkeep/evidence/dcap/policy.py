@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
-__all__ = ["TCB_STATUSES", "DcapPolicy"]
+__all__ = ["DEFAULTS_DATE", "TCB_STATUSES", "DcapPolicy"]
+
+DEFAULTS_DATE = date(2026, 11, 23)
+"""When the defaults below were settled."""
 
 TCB_STATUSES = (
     "UpToDate",
@@ -26,7 +29,8 @@ class DcapPolicy:
     security advisories (``INTEL-SA-00615``) that may apply to an accepted platform; with ``any_advisory``
     any may. ``max_collateral_age_days`` counts from the issue of TCB info, QE identity and lists.
     ``minimum_tcb_evaluation`` is the lowest tcbEvaluationDataNumber. An empty ``fmspcs`` accepts any (6 bytes
-    each); an empty ``platforms`` any platform instance (16 bytes each)."""
+    each); an empty ``platforms`` any platform instance (16 bytes each). An empty ``report_data`` leaves it to
+    the session (64 bytes each)."""
 
     tcb_statuses: tuple[str, ...] = ("UpToDate",)
     advisories: frozenset[str] = frozenset()
@@ -38,6 +42,7 @@ class DcapPolicy:
     cached_keys: bool = True
     fmspcs: frozenset[bytes] = frozenset()
     platforms: frozenset[bytes] = frozenset()
+    report_data: frozenset[bytes] = frozenset()
 
     @property
     def max_collateral_age(self) -> timedelta:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.policy import Policy
+from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.tcb import Tcb
 
 if TYPE_CHECKING:
     from wasmkeep.evidence.snp.checks import Genuine
 
-__all__ = ["Case", "is_provisional", "minimum_tcb", "reference", "short"]
+__all__ = ["Case", "is_provisional", "minimum_report_version", "minimum_tcb", "reference", "short"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ def reference(case: Case) -> str | None:
 def minimum_tcb(case: Case) -> Tcb:
     """The minimum of the report's model line; a version 2 report does not say which, so its product's."""
     return case.policy.snp.minimum_tcb[case.genuine.line or case.genuine.product]
+
+
+def minimum_report_version(case: Case) -> int:
+    """The floor of the report's generation, the shipped one where the policy does not say."""
+    product = case.genuine.product
+    return case.policy.snp.minimum_report_version.get(product, defaults.MINIMUM_REPORT_VERSION[product])
 
 
 def is_provisional(genuine: Genuine) -> bool:

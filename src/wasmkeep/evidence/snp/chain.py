@@ -95,12 +95,14 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class RevocationRules:
-    """``required``: a list in date must be there. ``max_age``: since it was issued. ``not_older_than``: the
-    newest issue date this tenant has seen, by root pin (``sha256:…``); a root it lacks has none seen."""
+    """``required``: a list in date must be there; ``in_date``: one that is there must be. ``max_age``: since
+    it was issued. ``not_older_than``: the newest issue date this tenant has seen, by root pin (``sha256:…``);
+    a root it lacks has none seen."""
 
     required: bool
     max_age: timedelta
     not_older_than: Mapping[str, datetime]
+    in_date: bool = True
 
 
 def authenticate_authority(
@@ -171,7 +173,7 @@ def revocation(
     if rollback is not None:
         findings.append(rollback)
     stale = _stale(parsed, rules.max_age, at)
-    if stale is not None and rules.required:
+    if stale is not None and (rules.required or rules.in_date):
         findings.append(stale)
     status = RevocationStatus.FRESH if stale is None else RevocationStatus.STALE
     return Revocation(status, parsed.issued, parsed.next_update, parsed.number), tuple(findings)

@@ -100,7 +100,7 @@ def verify(
     # 7
     findings = list(chain.dates((genuine.key.certificate, authority.ask, authority.ark), at))
     revocation_rules = chain.RevocationRules(
-        policy.revocation.required, policy.revocation.max_age, crl_not_older_than
+        policy.revocation.required, policy.revocation.max_age, crl_not_older_than, policy.revocation.in_date
     )
     revocation, revocation_findings = chain.revocation(
         authority, _list_of(evidence.crl, authority, memory), revocation_rules, at

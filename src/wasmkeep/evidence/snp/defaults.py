@@ -12,7 +12,15 @@ from types import MappingProxyType
 
 from wasmkeep.evidence.snp.tcb import Tcb
 
-__all__ = ["DATE", "GENERATIONS", "MINIMUM_TCB", "Generation", "generation"]
+__all__ = [
+    "DATE",
+    "GENERATIONS",
+    "MINIMUM_REPORT_VERSION",
+    "MINIMUM_TCB",
+    "Generation",
+    "denied_among",
+    "generation",
+]
 
 DATE = date(2026, 11, 23)
 
@@ -37,6 +45,9 @@ GENERATIONS = (
     Generation("Turin", has_snp=True),
 )
 
+MINIMUM_REPORT_VERSION: Mapping[str, int] = MappingProxyType({"Milan": 3, "Genoa": 3, "Turin": 3})
+"""Lowest version of a report, by generation: what an older one leaves out, nobody can judge."""
+
 MINIMUM_TCB: Mapping[str, Tcb] = MappingProxyType(
     {
         # By model line (`products.MODEL_LINES`): microcode numbers of one line say nothing about another's.
@@ -53,3 +64,9 @@ MINIMUM_TCB: Mapping[str, Tcb] = MappingProxyType(
 def generation(name: str) -> Generation | None:
     """The entry of that name, or None."""
     return next((entry for entry in GENERATIONS if entry.name == name), None)
+
+
+def denied_among(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names whose generation this release denies, in their order."""
+    denied = {entry.name for entry in GENERATIONS if entry.denied}
+    return tuple(name for name in names if name in denied)

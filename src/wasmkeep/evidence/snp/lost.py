@@ -11,7 +11,13 @@ from wasmkeep.evidence.policy import RevocationPolicy, SnpPolicy
 from wasmkeep.evidence.result import LostProtection
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit, format_abi, unknown_platform_bits
-from wasmkeep.evidence.snp.case import Case, is_provisional, minimum_tcb, reference
+from wasmkeep.evidence.snp.case import (
+    Case,
+    is_provisional,
+    minimum_report_version,
+    minimum_tcb,
+    reference,
+)
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 
 __all__ = ["lost_protections"]
@@ -104,9 +110,10 @@ def _lowered_floors(case: Case) -> Iterator[LostProtection]:
             f"{format_abi(shipped.minimum_abi)} by default; the platform has {found}"
         )
         yield LostProtection("minimum-abi-lowered", text)
-    if snp.minimum_report_version < shipped.minimum_report_version:
+    version, shipped_version = minimum_report_version(case), shipped.minimum_report_version[genuine.product]
+    if version < shipped_version:
         text = (
-            f"reports of version {snp.minimum_report_version} are accepted, {shipped.minimum_report_version} "
+            f"reports of version {version} are accepted, {shipped_version} "
             f"by default; this one has version {genuine.report.version}"
         )
         yield LostProtection("report-version-lowered", text)

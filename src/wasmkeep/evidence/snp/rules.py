@@ -18,7 +18,14 @@ from wasmkeep.evidence.snp.bits import (
     unknown_guest_bits,
     unknown_platform_bits,
 )
-from wasmkeep.evidence.snp.case import Case, is_provisional, minimum_tcb, reference, short
+from wasmkeep.evidence.snp.case import (
+    Case,
+    is_provisional,
+    minimum_report_version,
+    minimum_tcb,
+    reference,
+    short,
+)
 from wasmkeep.evidence.snp.products import layout_of
 from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
 
@@ -55,7 +62,7 @@ def _step_08_signer(case: Case) -> Iterator[Finding]:
 
 
 def _step_09_version(case: Case) -> Iterator[Finding]:
-    version, floor = case.genuine.report.version, case.policy.snp.minimum_report_version
+    version, floor = case.genuine.report.version, minimum_report_version(case)
     if version < floor:
         yield _refused(
             "snp.report.floor",
