@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wasmkeep.cli.demo_machines import Opened, owner_of, vendor_trust, vouched
 from wasmkeep.cli.demo_screen import plain_sev
 from wasmkeep.demo.drivers import DrivenGuest, DrivenMachine
-from wasmkeep.endorsements import AmdSource, SevProduct
+from wasmkeep.endorsements import SevProduct, VendorSource
 from wasmkeep.errors import PlatformUnavailable
 from wasmkeep.evidence.roots import format_pin
 from wasmkeep.hardware.bare_vm import BareVm, Encryption, RealSevPlatform
@@ -37,7 +37,7 @@ async def real(console: Console) -> AsyncIterator[Opened]:
     platform = RealSevPlatform()
     try:
         product = product_of(_cpuinfo())
-        async with AmdSource() as amd:
+        async with VendorSource() as amd:
             vouchers = await vouched(platform, amd, product)
         owner = await owner_of(platform)
         console.show(plain_sev())

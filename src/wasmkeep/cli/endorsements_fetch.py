@@ -97,9 +97,9 @@ async def _fetch(options: argparse.Namespace, documents: tuple[Document, ...], c
     from pathlib import Path
 
     from wasmkeep.cli.progress import progress
-    from wasmkeep.endorsements import AmdSource, CachedSource, HttpSource
+    from wasmkeep.endorsements import VendorSource, CachedSource, HttpSource
 
-    async with AmdSource() if options.source is None else HttpSource(options.source) as service:
+    async with VendorSource() if options.source is None else HttpSource(options.source) as service:
         kept = CachedSource(service, Path(options.to))
         for document in documents:
             path = str(Path(options.to) / document.file_path)

@@ -1,9 +1,13 @@
-"""Clients and cache for key distribution services: fetch and keep what ``wasmkeep.evidence`` then checks."""
+"""Clients and cache for AMD's and Intel's services: fetch and keep what ``wasmkeep.evidence`` then checks.
+
+`wasmkeep.endorsements.collateral`, apart from this, puts together what a quote is checked against.
+"""
 
 from wasmkeep.endorsements.cache import CachedSource
 from wasmkeep.endorsements.documents import (
     Cek,
     CertChain,
+    ChipKey,
     Crl,
     Document,
     Product,
@@ -11,29 +15,34 @@ from wasmkeep.endorsements.documents import (
     SevProduct,
     Vcek,
 )
-from wasmkeep.endorsements.sources import (
-    AmdSource,
-    Endorsements,
-    FolderSource,
-    HttpSource,
-    Source,
-    collect,
-)
+from wasmkeep.endorsements.http import HttpSource, RateLimited
+from wasmkeep.endorsements.intel import PckAuthority, PckCrl, QeIdentity, RootCaCrl, TcbInfo, Tee
+from wasmkeep.endorsements.sources import Endorsements, FolderSource, Source, collect
+from wasmkeep.endorsements.vendors import Addresses, VendorSource
 
 __all__ = [
-    "AmdSource",
+    "Addresses",
     "CachedSource",
     "Cek",
     "CertChain",
+    "ChipKey",
     "Crl",
     "Document",
     "Endorsements",
     "FolderSource",
     "HttpSource",
+    "PckAuthority",
+    "PckCrl",
     "Product",
+    "QeIdentity",
+    "RateLimited",
+    "RootCaCrl",
     "SevCa",
     "SevProduct",
     "Source",
+    "TcbInfo",
+    "Tee",
     "Vcek",
+    "VendorSource",
     "collect",
 ]

@@ -1,4 +1,4 @@
-"""The outer shape of what a key distribution service answers: enough to tell a certificate from an error.
+"""The outer shape of what an endorsement service answers: enough to tell a certificate from an error.
 
 What the certificates say is for ``wasmkeep.evidence`` to judge.
 """
@@ -11,7 +11,16 @@ import re
 
 from wasmkeep.errors import HostUnreachable
 
-__all__ = ["check_chain", "check_der", "check_sev_ca", "check_sev_certificate", "split_chain", "split_sev_ca"]
+__all__ = [
+    "PEM_BLOCK",
+    "check_chain",
+    "check_der",
+    "check_sev_ca",
+    "check_sev_certificate",
+    "split_chain",
+    "split_sev_ca",
+    "wrong_body",
+]
 
 _SEQUENCE = 0x30
 _SEV_VERSION = (1).to_bytes(4, "little")
@@ -19,9 +28,10 @@ _SEV_CERTIFICATE_BYTES = 2084
 _SEV_CA_SIZES = {2 * 1600: 1600, 2 * 832: 832, 832 + 576: 832}
 """Size of an ASK by that of ASK and ARK: keys of 4096 bits, of 2048, and an ARK of 2048 without signature, as
 Naples' was published first."""
-_PEM_BLOCK = re.compile(
+PEM_BLOCK = re.compile(
     rb"-----BEGIN CERTIFICATE-----\r?\n((?:[A-Za-z0-9+/=]{1,76}\r?\n)+)-----END CERTIFICATE-----\r?\n?"
 )
+"""One certificate (RFC 7468), with the line's end after it."""
 
 
 def check_der(body: bytes, what: str) -> None:
@@ -52,7 +62,7 @@ def split_chain(body: bytes) -> tuple[bytes, bytes]:
     certificates: list[bytes] = []
     position = 0
     while position < len(body):
-        block = _PEM_BLOCK.match(body, position)
+        block = PEM_BLOCK.match(body, position)
         if block is None or len(certificates) == 2:
             raise wrong_body("a chain of two PEM certificates", _opening(body[position:]))
         try:

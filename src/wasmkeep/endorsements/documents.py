@@ -1,4 +1,4 @@
-"""What a key distribution service hands out, and how each document is named.
+"""What AMD's key distribution service hands out, and how each document is named.
 
 The shape is AMD's KDS (publication 57230, "Versioned Chip Endorsement Key (VCEK) Certificate and KDS
 Interface Specification", chapter 4)::
@@ -7,10 +7,13 @@ Interface Specification", chapter 4)::
     /vcek/v1/Turin/<hwid>?fmcSPL=1&blSPL=...                             DER, the VCEK of a Turin
     /vcek/v1/<product>/cert_chain                                        PEM, ASK then ARK
     /vcek/v1/<product>/crl                                               DER, the ARK's revocation list
+    /vlek/v1/<product>/cert_chain                                        PEM, ASVK then ARK
+    /vlek/v1/<product>/crl                                               DER, the ARK's list again
     /cek/id/<128 hexadecimal digits>                                     a chip's signed CEK, SEV certificate
     /sev/ask_ark_<product>.cert                                          ASK then ARK in AMD's own format
 
-The last two are for SEV and SEV-ES (SEV API 0.24, AMD 55766, appendices B and C); AMD serves the pair from
+AMD gives a VLEK's certificate to the cloud that it is for, so it comes with the evidence. The last two above
+are for SEV and SEV-ES (SEV API 0.24, AMD 55766, appendices B and C); AMD serves the pair from
 its download site. The same names make up a folder of endorsements, with the query as the last part of a
 file's name. Every part is checked before it becomes part of a path: a product is one of a few words, a
 hardware id hexadecimal digits, a security patch level an integer of one byte.
@@ -26,9 +29,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wasmkeep.endorsements.bodies import check_chain, check_der, check_sev_ca, check_sev_certificate
+from wasmkeep.endorsements.intel import IntelDocument
 from wasmkeep.errors import InputError
 
-__all__ = ["Cek", "CertChain", "Crl", "Document", "Product", "SevCa", "SevProduct", "Vcek"]
+__all__ = ["Cek", "CertChain", "ChipKey", "Crl", "Document", "Product", "SevCa", "SevProduct", "Vcek"]
 
 VCEK_BYTES = 8 * 1024
 CHAIN_BYTES = 64 * 1024
@@ -69,6 +73,13 @@ class Product(StrEnum):
     @property
     def hwid_bytes(self) -> int:
         return _TURIN_HWID_BYTES if self is Product.TURIN else _HWID_BYTES
+
+
+class ChipKey(StrEnum):
+    """The kinds of keys that sign reports; the authority above each is another."""
+
+    VCEK = "vcek"
+    VLEK = "vlek"
 
 
 class SevProduct(StrEnum):
@@ -169,15 +180,21 @@ class Vcek:
     def file_path(self) -> str:
         return f"{self.url_path}/{self.query.replace('&', ',')}.der"
 
+    @property
+    def description(self) -> str:
+        return f"VCEK of this {self.product} chip at this TCB ({self.query})"
+
     def check(self, body: bytes) -> None:
         check_der(body, "a VCEK certificate")
 
 
 @dataclass(frozen=True, slots=True)
 class CertChain:
-    """ASK and ARK of one generation, PEM. AMD has reissued an ASK before, so it is fetched again in time."""
+    """ASK (above a VLEK: ASVK) and ARK of one generation, PEM. AMD has reissued an ASK before, so it is
+    fetched again in time."""
 
     product: Product
+    key: ChipKey = ChipKey.VCEK
 
     max_bytes = CHAIN_BYTES
     media_type = "application/x-pem-file"
@@ -185,11 +202,15 @@ class CertChain:
 
     @property
     def url_path(self) -> str:
-        return f"vcek/v1/{self.product}/cert_chain"
+        return f"{self.key}/v1/{self.product}/cert_chain"
 
     @property
     def file_path(self) -> str:
         return self.url_path
+
+    @property
+    def description(self) -> str:
+        return f"certificate chain of {self.product}"
 
     def check(self, body: bytes) -> None:
         check_chain(body)
@@ -197,9 +218,10 @@ class CertChain:
 
 @dataclass(frozen=True, slots=True)
 class Crl:
-    """The revocation list of one generation's ARK, DER."""
+    """The revocation list of one generation's ARK, DER. It is the same for both kinds of keys."""
 
     product: Product
+    key: ChipKey = ChipKey.VCEK
 
     max_bytes = CRL_BYTES
     media_type = "application/pkix-crl"
@@ -207,11 +229,15 @@ class Crl:
 
     @property
     def url_path(self) -> str:
-        return f"vcek/v1/{self.product}/crl"
+        return f"{self.key}/v1/{self.product}/crl"
 
     @property
     def file_path(self) -> str:
         return self.url_path
+
+    @property
+    def description(self) -> str:
+        return f"revocation list of {self.product}"
 
     def check(self, body: bytes) -> None:
         check_der(body, "a revocation list")
@@ -229,6 +255,7 @@ class Cek:
     max_bytes = SEV_CERTIFICATE_BYTES
     media_type = "application/octet-stream"
     query = ""
+    description = "signed CEK of this chip"
 
     def __post_init__(self) -> None:
         if len(self.chip_id) != _HWID_BYTES or not any(self.chip_id):
@@ -271,11 +298,16 @@ class SevCa:
     def file_path(self) -> str:
         return self.url_path
 
+    @property
+    def description(self) -> str:
+        return f"ASK and ARK of {self.product.capitalize()} for SEV"
+
     def check(self, body: bytes) -> None:
         check_sev_ca(body)
 
 
-Document = Vcek | CertChain | Crl | Cek | SevCa
+AmdDocument = Vcek | CertChain | Crl | Cek | SevCa
+Document = AmdDocument | IntelDocument
 
 
 def _no_product(name: str, products: type[StrEnum]) -> InputError:
