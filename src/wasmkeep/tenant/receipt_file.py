@@ -123,6 +123,8 @@ def decode(data: bytes) -> ReceiptFile:
     collection = cmw.decode(values["evidence"])
     if collection.binding is None:
         raise malformed("evidence without its binding")
+    if not isinstance(collection.evidence, SnpEvidence | SevEvidence):
+        raise malformed("evidence of a platform that keeps do not run on")
     marks = {name: values[name] for name in _MARKS if name in values}
     bound = Binding.decode(collection.binding)
     return ReceiptFile(collection.evidence, bound, values["launch"], values["receipt"], marks)
