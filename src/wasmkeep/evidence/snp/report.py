@@ -26,12 +26,26 @@ _SECTION = "AMD 56860, 7.3 ATTESTATION_REPORT"
 
 _LAYOUT = struct.Struct(
     "<"
-    "I I Q 16s 16s I I Q Q I I"  # 000 version … 048 key_info, 04C reserved
+    "I I Q 16s 16s I I Q Q I 4x"  # 000 version … 048 key_info, 04C reserved
     "64s 48s 32s 48s 48s 32s 32s"  # 050 report_data … 160 report_id_ma
-    "Q 3B 21s 64s Q"  # 180 reported_tcb, 188 CPUID, 18B reserved, 1A0 chip_id, 1E0 committed_tcb
-    "4B 4B Q Q Q 152s"  # 1E8 current and 1EC committed version, 1F0 launch_tcb, 1F8 vectors, 208 reserved
-    "72s 72s 368s"  # 2A0 signature: r, s, zeros
+    "Q 3B 21x 64s Q"  # 180 reported_tcb, 188 CPUID, 18B reserved, 1A0 chip_id, 1E0 committed_tcb
+    "3B x 3B x Q Q Q 152x"  # 1E8 current, 1EC committed version, 1F0 launch_tcb, 1F8 vectors, 208 reserved
+    "72s 72s 368x"  # 2A0 signature: r, s, zeros
 )
+_AT_CPUID, _AT_CHIP_ID, _AT_VECTORS, _AT_SIGNATURE = 18, 21, 30, 32
+"""Where these fields begin among those of the layout."""
+
+_RESERVED = ((0x04C, 4), (0x18B, 21), (0x1EB, 1), (0x1EF, 1), (0x208, 152), (0x330, 368))
+_RESERVED_BEFORE = ((_FIRST_WITH_CPUID, (0x188, 3)), (_FIRST_WITH_MITIGATION_VECTORS, (0x1F8, 16)))
+_ZEROS = {
+    version: [
+        (offset, bytes(size))
+        for offset, size in (*_RESERVED, *(place for first, place in _RESERVED_BEFORE if version < first))
+    ]
+    for version in VERSIONS
+}
+"""What is reserved in each version: offsets, and the zeros that stand there."""
+_KEY_INFO_BITS = 5
 
 
 class SigningKey(IntEnum):
@@ -158,15 +172,15 @@ def _values(report: Report) -> tuple[object, ...]:
     r = report
     return (
         *(r.version, r.guest_svn, r.policy, r.family_id, r.image_id, r.vmpl, r.signature_algo),
-        *(r.current_tcb, r.platform_info, r.key_info, 0),
+        *(r.current_tcb, r.platform_info, r.key_info),
         *(r.report_data, r.measurement, r.host_data, r.id_key_digest, r.author_key_digest),
         *(r.report_id, r.report_id_ma, r.reported_tcb),
-        *(r.cpuid_family or 0, r.cpuid_model or 0, r.cpuid_stepping or 0, b""),
+        *(r.cpuid_family or 0, r.cpuid_model or 0, r.cpuid_stepping or 0),
         *(r.chip_id, r.committed_tcb),
-        *(r.current_build, r.current_minor, r.current_major, 0),
-        *(r.committed_build, r.committed_minor, r.committed_major, 0),
-        *(r.launch_tcb, r.launch_mit_vector or 0, r.current_mit_vector or 0, b""),
-        *(r.signature_r.to_bytes(72, "little"), r.signature_s.to_bytes(72, "little"), b""),
+        *(r.current_build, r.current_minor, r.current_major),
+        *(r.committed_build, r.committed_minor, r.committed_major),
+        *(r.launch_tcb, r.launch_mit_vector or 0, r.current_mit_vector or 0),
+        *(r.signature_r.to_bytes(72, "little"), r.signature_s.to_bytes(72, "little")),
     )
 
 
@@ -192,44 +206,32 @@ def parse(data: bytes) -> Report:
                 advice="a newer wasmkeep may know it",
             )
         )
-    _require_zero(data, fields, version)
-    has_cpuid = version >= _FIRST_WITH_CPUID
-    has_vectors = version >= _FIRST_WITH_MITIGATION_VECTORS
-    r, s = (int.from_bytes(fields[at], "little") for at in (37, 38))
     values: list[Any] = [  # Any: `struct` gives what the layout says, in the order of the fields
-        *fields[0:10],
-        *fields[11:19],
-        *(fields[19:22] if has_cpuid else (None, None, None)),
-        *fields[23:28],
-        *fields[29:32],
-        fields[33],
-        *(fields[34:36] if has_vectors else (None, None)),
-        r,
-        s,
+        *fields[:_AT_CPUID],
+        *(fields[_AT_CPUID:_AT_CHIP_ID] if version >= _FIRST_WITH_CPUID else (None, None, None)),
+        *fields[_AT_CHIP_ID:_AT_VECTORS],
+        *(fields[_AT_VECTORS:_AT_SIGNATURE] if version >= _FIRST_WITH_MITIGATION_VECTORS else (None, None)),
+        int.from_bytes(fields[_AT_SIGNATURE], "little"),
+        int.from_bytes(fields[_AT_SIGNATURE + 1], "little"),
     ]
-    return Report(*values)
+    report = Report(*values)
+    _require_zero(data, report)
+    return report
 
 
-def _require_zero(data: bytes, fields: tuple[object, ...], version: int) -> None:
+def _require_zero(data: bytes, report: Report) -> None:
     """Every reserved field of this version, by its offset."""
-    reserved = [
-        (0x04C, fields[10]),
-        (0x18B, any(data[0x18B:0x1A0])),
-        (0x1EB, fields[28]),
-        (0x1EF, fields[32]),
-        (0x208, any(data[0x208:0x2A0])),
-        (0x330, any(data[0x330:0x4A0])),
-        (0x048, int.from_bytes(data[0x048:0x04C], "little") >> 5),
-    ]
-    if version < _FIRST_WITH_CPUID:
-        reserved.append((0x188, any(data[0x188:0x18B])))
-    if version < _FIRST_WITH_MITIGATION_VECTORS:
-        reserved.append((0x1F8, any(data[0x1F8:0x208])))
-    for offset, value in reserved:
-        if value:
-            raise _malformed(
-                "reserved", "a reserved field of the report is not zero", f"set bits at {offset:#05x}", "zero"
-            )
+    for offset, zeros in _ZEROS[report.version]:
+        if not data.startswith(zeros, offset):
+            raise _reserved(offset)
+    if report.key_info >> _KEY_INFO_BITS:
+        raise _reserved(0x048)
+
+
+def _reserved(offset: int) -> Rejected:
+    return _malformed(
+        "reserved", "a reserved field of the report is not zero", f"set bits at {offset:#05x}", "zero"
+    )
 
 
 def _malformed(check: str, message: str, found: str, required: str) -> Rejected:
