@@ -34,6 +34,7 @@ def verify(
     reference_values: Mapping[bytes, str],
     host_data: bytes | Unbound = UNBOUND,
     crl_not_older_than: Mapping[str, datetime] = NO_LISTS_SEEN,
+    crl_retrieved: datetime | None = None,
     memory: ChainMemory | None = None,
     sev_keys: SevKeys | None = None,
 ) -> AttestationResult:
@@ -44,16 +45,18 @@ def verify(
     bytes, SEV: 32) to names; a digest counts only if the policy's ``runtime`` lists its name (or the digest
     itself). ``host_data`` is the 32 bytes that HOST_DATA must equal, or `UNBOUND`, as always for SEV, which
     has none. ``crl_not_older_than`` maps root pins (``sha256:…``) to the issue date of the newest revocation
-    list seen; an older one is refused. ``memory`` spares a caller who judges much evidence of one chip to
-    have its certificates checked each time. ``sev_keys`` are the tenant's own for a SEV launch; evidence of
-    one is refused without them (``sev.tenant-only``).
+    list seen; an older one is refused. ``crl_retrieved`` is when the caller itself got the list from where
+    it trusts to ask: the policy's maximum age counts from then, else from the list's issue. ``memory``
+    spares a caller who judges much evidence of one chip to have its certificates checked each time.
+    ``sev_keys`` are the tenant's own for a SEV launch; evidence of one is refused without them
+    (``sev.tenant-only``).
 
     Returns the result or raises `Rejected` with every failed check; the steps are in
     `wasmkeep.evidence.snp.checks` and `wasmkeep.evidence.sev.checks`. ``ValueError`` or ``TypeError`` for
     arguments that our own code got wrong.
     """
     _require_aware(at)
-    for moment in crl_not_older_than.values():
+    for moment in (*crl_not_older_than.values(), *((crl_retrieved,) if crl_retrieved else ())):
         _require_aware(moment)
     _require_size("binding", binding, _BINDING_SIZE)
     _require_size("host_data", host_data, _HOST_DATA_SIZE)
@@ -69,6 +72,7 @@ def verify(
             host_data=host_data,
             reference_values=reference_values,
             crl_not_older_than=crl_not_older_than,
+            crl_retrieved=crl_retrieved,
             memory=memory,
         )
     if isinstance(evidence, SevEvidence):

@@ -96,13 +96,14 @@ class Revocation:
 @dataclass(frozen=True, slots=True)
 class RevocationRules:
     """``required``: a list in date must be there; ``in_date``: one that is there must be. ``max_age``: since
-    it was issued. ``not_older_than``: the newest issue date this tenant has seen, by root pin (``sha256:…``);
-    a root it lacks has none seen."""
+    it was ``retrieved``, or since its issue where that is None. ``not_older_than``: the newest issue date
+    this tenant has seen, by root pin (``sha256:…``); a root it lacks has none seen."""
 
     required: bool
     max_age: timedelta
     not_older_than: Mapping[str, datetime]
     in_date: bool = True
+    retrieved: datetime | None = None
 
 
 def authenticate_authority(
@@ -172,7 +173,7 @@ def revocation(
     rollback = _rollback(parsed, authority.root, rules)
     if rollback is not None:
         findings.append(rollback)
-    stale = _stale(parsed, rules.max_age, at)
+    stale = _stale(parsed, rules, at)
     if stale is not None and (rules.required or rules.in_date):
         findings.append(stale)
     status = RevocationStatus.FRESH if stale is None else RevocationStatus.STALE
@@ -213,18 +214,19 @@ def _rollback(crl: RevocationList, root: Root, rules: RevocationRules) -> Findin
     return _crl("rollback", message, f"issued {crl.issued:%Y-%m-%d}", f"≥ {newest:%Y-%m-%d}", advice=_FETCH)
 
 
-def _stale(crl: RevocationList, max_age: timedelta, at: datetime) -> Finding | None:
+def _stale(crl: RevocationList, rules: RevocationRules, at: datetime) -> Finding | None:
     if at < crl.issued:
         message = "the revocation list is from the future"
         return _crl("not-yet-valid", message, f"issued {crl.issued}", f"≤ {at}", advice="check the clock")
     if at > crl.next_update:
         message = "the revocation list is out of date, so nobody knows what was revoked since"
         return _crl("expired", message, f"until {crl.next_update}", f"≥ {at}", advice=_FETCH)
-    if at - crl.issued > max_age:
+    age = at - (rules.retrieved or crl.issued)
+    if age > rules.max_age:
+        since = "issued" if rules.retrieved is None else "retrieved"
         message = "the revocation list is older than the policy allows"
-        return _crl(
-            "too-old", message, f"{(at - crl.issued).days} days", f"≤ {max_age.days} days", advice=_FETCH
-        )
+        found = f"{since} {age.days} days before"
+        return _crl("too-old", message, found, f"≤ {rules.max_age.days} days", advice=_FETCH)
     return None
 
 

@@ -92,6 +92,7 @@ def verify(
     host_data: bytes | Unbound,
     reference_values: Mapping[bytes, str],
     crl_not_older_than: Mapping[str, datetime],
+    crl_retrieved: datetime | None = None,
     memory: ChainMemory,
 ) -> AttestationResult:
     """See `wasmkeep.evidence.verify`."""
@@ -100,7 +101,11 @@ def verify(
     # 7
     findings = list(chain.dates((genuine.key.certificate, authority.ask, authority.ark), at))
     revocation_rules = chain.RevocationRules(
-        policy.revocation.required, policy.revocation.max_age, crl_not_older_than, policy.revocation.in_date
+        policy.revocation.required,
+        policy.revocation.max_age,
+        crl_not_older_than,
+        policy.revocation.in_date,
+        crl_retrieved,
     )
     revocation, revocation_findings = chain.revocation(
         authority, _list_of(evidence.crl, authority, memory), revocation_rules, at
