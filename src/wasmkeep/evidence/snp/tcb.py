@@ -6,6 +6,7 @@ component by component, never as one integer.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -68,11 +69,16 @@ class Tcb:
 
     def below(self, minimum: Tcb) -> tuple[str, ...]:
         """Names of the components that are lower than in ``minimum``; a missing component counts as 0."""
-        return tuple(
-            name for name in COMPONENTS if (getattr(self, name) or 0) < (getattr(minimum, name) or 0)
-        )
+        own, least = self._levels(), minimum._levels()
+        if all(map(operator.ge, own, least)):
+            return ()
+        return tuple(name for name, has, needs in zip(COMPONENTS, own, least, strict=True) if has < needs)
+
+    def _levels(self) -> tuple[int, ...]:
+        """In the order of ``COMPONENTS``."""
+        return self.fmc or 0, self.bootloader, self.tee, self.snp, self.microcode
 
     def __str__(self) -> str:
         """``bootloader.tee.snp.microcode``, with the FMC first where there is one."""
-        values = (getattr(self, name) for name in COMPONENTS)
-        return ".".join(str(value) for value in values if value is not None)
+        text = f"{self.bootloader}.{self.tee}.{self.snp}.{self.microcode}"
+        return text if self.fmc is None else f"{self.fmc}.{text}"
