@@ -1,4 +1,4 @@
-"""A policy from TOML: one table of keys, their readers (`policy_values`), errors that name file and line.
+"""A policy from TOML: by the keys of `policy_keys`; errors name file and line.
 
 Unknown keys are refused: a mistyped key of a security policy is a check that silently does not happen.
 """
@@ -13,129 +13,50 @@ from types import MappingProxyType
 from typing import Any
 
 from wasmkeep.errors import ConfigurationError
-from wasmkeep.evidence import policy_values as read
-from wasmkeep.evidence.policy import Policy, RevocationPolicy, SevPolicy, SnpPolicy
-from wasmkeep.evidence.policy_values import Reader, Wrong
-from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
+from wasmkeep.evidence.policy import (
+    Policy,
+    RevocationPolicy,
+    SevPolicy,
+    SgxPolicy,
+    SnpPolicy,
+    TdxPolicy,
+)
+from wasmkeep.evidence.policy_keys import GENERAL, PARTS, Table
+from wasmkeep.evidence.policy_keys_intel import INTEL
+from wasmkeep.evidence.policy_keys_sev import SEV
+from wasmkeep.evidence.policy_keys_snp import MINIMUM_TCB, SNP
+from wasmkeep.evidence.policy_values import Wrong
 from wasmkeep.evidence.snp import defaults
-from wasmkeep.evidence.snp.bits import GuestPolicyBit
-from wasmkeep.evidence.snp.products import MODEL_LINES
-from wasmkeep.evidence.snp.report import VERSIONS
-from wasmkeep.evidence.snp.tcb import COMPONENTS, Tcb
+from wasmkeep.evidence.snp.tcb import Tcb
 
-__all__ = ["KEYS", "MAX_POLICY_SIZE", "read_policy"]
+__all__ = ["KEYS", "MAX_POLICY_SIZE", "TABLES", "read_policy"]
 
 MAX_POLICY_SIZE = 256 * 1024
 """Characters."""
 _MAX_SHOWN = 120
-_LINES = tuple(line.name for line in MODEL_LINES)
 
 
 _Values = dict[str, Any]  # Any: each reader makes what its field takes, and `replace` takes them by name
 
-_SNP_GENERATIONS = tuple(entry.name for entry in defaults.GENERATIONS if entry.has_snp)
-_GENERATIONS = tuple(entry.name for entry in defaults.GENERATIONS)
-_NO_BITS, _NO_SEV_BITS = GuestPolicyBit(0), SevGuestPolicyBit(0)
-
-_GROUPS: Mapping[str, Mapping[str, tuple[str, Reader]]] = {
-    # table → key → (field, reader)
-    "": {
-        "platforms": ("platforms", read.names),
-        "runtime": ("runtime", read.runtime),
-        "cpu": ("cpu", read.choice("x86-64-v2", "x86-64-v3", "x86-64-v4")),
-        "simulated": ("simulated", read.pin),
-    },
-    "revocation": {
-        "required": ("required", read.flag),
-        "max_age_days": ("max_age_days", read.number(1, 3660)),
-    },
-    "unsafe": {
-        "any_measurement": ("any_measurement", read.flag),
-    },
-    "snp": {
-        "generations": ("generations", read.choice(*_SNP_GENERATIONS)),
-        "signers": ("signers", read.choice("vcek", "vlek")),
-        "minimum_report_version": (
-            "minimum_report_version",
-            read.number_each(min(VERSIONS), max(VERSIONS), *_SNP_GENERATIONS),
-        ),
-        "minimum_abi": ("minimum_abi", read.version("1.51")),
-        "minimum_guest_svn": ("minimum_guest_svn", read.number(0, 0xFFFF_FFFF)),
-        "maximum_vmpl": ("maximum_vmpl", read.number(0, 3)),
-        "provisional_firmware": ("provisional_firmware", read.flag),
-        "alias_check": ("alias_check", read.flag),
-        "unknown_platform_bits": ("unknown_platform_bits", read.flag),
-        "masked_chip_id": ("masked_chip_id", read.flag),
-        "id_key_digests": ("id_key_digests", read.hexadecimal(48)),
-        "author_key_digests": ("author_key_digests", read.hexadecimal(48)),
-        "family_ids": ("family_ids", read.hexadecimal(16)),
-        "image_ids": ("image_ids", read.hexadecimal(16)),
-    },
-    "snp.chips": {
-        "allow": ("chips_allow", read.chips),
-        "deny": ("chips_deny", read.chips),
-    },
-    "snp.guest_policy": {
-        "allow": (
-            "guest_allow",
-            read.bits(
-                _NO_BITS,
-                smt=GuestPolicyBit.SMT,
-                cxl=GuestPolicyBit.CXL_ALLOW,
-                debug=GuestPolicyBit.DEBUG,
-                migration_agent=GuestPolicyBit.MIGRATE_MA,
-            ),
-        ),
-        "require": (
-            "guest_require",
-            read.bits(
-                _NO_BITS,
-                single_socket=GuestPolicyBit.SINGLE_SOCKET,
-                aes_256_xts=GuestPolicyBit.MEM_AES_256_XTS,
-                rapl_disabled=GuestPolicyBit.RAPL_DIS,
-                ciphertext_hiding=GuestPolicyBit.CIPHERTEXT_HIDING_DRAM,
-                page_swap_disabled=GuestPolicyBit.PAGE_SWAP_DISABLE,
-            ),
-        ),
-    },
-    **{
-        f"snp.minimum_tcb.{line}": {name: (name, read.number(0, 0xFF)) for name in COMPONENTS}
-        for line in _LINES
-    },
-    "sev": {
-        "generations": ("generations", read.choice(*_GENERATIONS)),
-        "minimum_api": ("minimum_api", read.version("0.24")),
-        "minimum_build": ("minimum_build", read.number_each(0, 0xFF, *_GENERATIONS)),
-        "owners": ("owners", read.hexadecimal(32)),
-    },
-    "sev.guest_policy": {
-        # What a launch may lack are bits that protect: a word names what their absence lets a host do.
-        "allow": (
-            "guest_allow",
-            read.bits(
-                _NO_SEV_BITS,
-                debug=SevGuestPolicyBit.NODBG,
-                key_sharing=SevGuestPolicyBit.NOKS,
-                send=SevGuestPolicyBit.NOSEND,
-            ),
-        ),
-        "require": (
-            "guest_require",
-            read.bits(_NO_SEV_BITS, domain=SevGuestPolicyBit.DOMAIN, sev=SevGuestPolicyBit.SEV),
-        ),
-    },
-}
-_TABLES = {
-    "": ("revocation", "unsafe", "snp", "sev"),
-    "snp": ("chips", "guest_policy", "minimum_tcb"),
-    "snp.minimum_tcb": _LINES,
-    "sev": ("guest_policy",),
-}
-
-KEYS: tuple[str, ...] = tuple(
-    f"{table}.{key}" if table else key for table, keys in _GROUPS.items() for key in keys
-)
+TABLES: tuple[Table, ...] = (*GENERAL, *SNP, *SEV, *INTEL)
+"""Every table of a policy file."""
+KEYS: tuple[str, ...] = tuple(table.dotted(key) for table in TABLES for key in table.keys)
 """Every key of a policy file, dotted."""
+
+
+def _subtables() -> Mapping[str, tuple[str, ...]]:
+    """The names of the tables within each table, by its dotted path."""
+    within: dict[str, list[str]] = {}
+    for table in TABLES:
+        parts = table.path.split(".") if table.path else []
+        for depth, part in enumerate(parts):
+            names = within.setdefault(".".join(parts[:depth]), [])
+            if part not in names:
+                names.append(part)
+    return {path: tuple(names) for path, names in within.items()}
+
+
+_WITHIN = _subtables()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,27 +76,29 @@ def read_policy(text: str, name: str) -> Policy:
     """See `Policy.from_toml`."""
     source = _Source(name, text)
     document = _parse(source)
-    values = {table: _read_table(source, document, table, keys) for table, keys in _GROUPS.items()}
-    _refuse_unknown(source, document, "snp.minimum_tcb", ())
-    snp = replace(
-        SnpPolicy(),
-        **values["snp"],
-        **values["snp.chips"],
-        **values["snp.guest_policy"],
-        minimum_tcb=_minimum_tcb(source, values),
-    )
-    sev = replace(SevPolicy(), **values["sev"], **values["sev.guest_policy"])
+    _refuse_unknown(source, document, MINIMUM_TCB, ())
+    values: dict[str, _Values] = {"": {}}
+    for table in TABLES:
+        if not table.path.startswith(MINIMUM_TCB):
+            part = _part_of(table.path)
+            values.setdefault(part, {}).update(_read_table(source, document, table))
+    minima = _minimum_tcb(source, document)
     try:
         return replace(
             Policy(name=name),
             **values[""],
-            **values["unsafe"],
             revocation=replace(RevocationPolicy(), **values["revocation"]),
-            snp=snp,
-            sev=sev,
+            snp=replace(SnpPolicy(), **values["snp"], minimum_tcb=minima),
+            sev=replace(SevPolicy(), **values["sev"]),
+            tdx=replace(TdxPolicy(), **values["tdx"]),
+            sgx=_signed_by_someone(source, replace(SgxPolicy(), **values["sgx"])),
         )
     except ConfigurationError as error:
-        key = "simulated" if error.check == "policy.simulated" else "platforms"
+        key = {"policy.simulated": "simulated", "policy.platform": "platforms"}.get(error.check)
+        if key is None:
+            raise
+        if key not in document:
+            key = "denied_platforms"
         raise source.error(
             error.check.removeprefix("policy."),
             error.message,
@@ -183,6 +106,19 @@ def read_policy(text: str, name: str) -> Policy:
             found=error.found,
             required=error.required,
         ) from error
+
+
+def _part_of(path: str) -> str:
+    """The part of a policy that a table's keys belong to, empty for the policy itself."""
+    first = path.partition(".")[0]
+    return first if first in PARTS else ""
+
+
+def _signed_by_someone(source: _Source, sgx: SgxPolicy) -> SgxPolicy:
+    if sgx.by_signer and not sgx.mrsigners:
+        message = "sgx.by_signer accepts whatever a signer signed, and no signer is named"
+        raise source.error("value", message, "sgx.by_signer", required="sgx.mrsigners")
+    return sgx
 
 
 def _parse(source: _Source) -> dict[str, object]:
@@ -209,18 +145,17 @@ def _table(source: _Source, document: Mapping[str, object], path: str) -> Mappin
     return current
 
 
-def _read_table(
-    source: _Source, document: Mapping[str, object], path: str, keys: Mapping[str, tuple[str, Reader]]
-) -> _Values:
-    _refuse_unknown(source, document, path, tuple(keys))
+def _read_table(source: _Source, document: Mapping[str, object], table: Table) -> _Values:
+    keys = {key.name: key for key in table.keys}
+    _refuse_unknown(source, document, table.path, tuple(keys))
     values: _Values = {}
-    for key, value in _table(source, document, path).items():
-        if key not in keys:
+    for name, value in _table(source, document, table.path).items():
+        if name not in keys:
             continue
-        attribute, reader = keys[key]
-        dotted = f"{path}.{key}" if path else key
+        key = keys[name]
+        dotted = table.dotted(key)
         try:
-            values[attribute] = reader(value)
+            values[key.field] = key.read(value)
         except Wrong as wrong:
             check = "simulated" if dotted == "simulated" else "value"
             message = f"{dotted} has a value that it cannot have"
@@ -240,7 +175,7 @@ def _shown(value: object) -> str:
 def _refuse_unknown(
     source: _Source, document: Mapping[str, object], path: str, keys: tuple[str, ...]
 ) -> None:
-    known = keys + _TABLES.get(path, ())
+    known = keys + _WITHIN.get(path, ())
     for key in _table(source, document, path):
         if key not in known:
             import difflib
@@ -257,14 +192,17 @@ def _refuse_unknown(
             )
 
 
-def _minimum_tcb(source: _Source, values: Mapping[str, _Values]) -> Mapping[str, Tcb]:
+def _minimum_tcb(source: _Source, document: Mapping[str, object]) -> Mapping[str, Tcb]:
     """The shipped minima, with the components that the file names replaced."""
     minima = dict(defaults.MINIMUM_TCB)
-    for line in _LINES:
-        given = values[f"snp.minimum_tcb.{line}"]
+    for table in TABLES:
+        if not table.path.startswith(MINIMUM_TCB):
+            continue
+        given = _read_table(source, document, table)
+        line = table.path.rpartition(".")[2]
         if "fmc" in given and minima[line].fmc is None:
             raise source.error(
-                "value", f"{line} has no FMC", f"snp.minimum_tcb.{line}.fmc", required="fmc on Turin only"
+                "value", f"{line} has no FMC", f"{table.path}.fmc", required="fmc on Turin only"
             )
         minima[line] = replace(minima[line], **given)
     return MappingProxyType(minima)

@@ -13,6 +13,7 @@ from wasmkeep.evidence.policy import is_digest
 __all__ = [
     "Reader",
     "Wrong",
+    "advisories",
     "bits",
     "chips",
     "choice",
@@ -21,14 +22,18 @@ __all__ = [
     "names",
     "number",
     "number_each",
+    "numbers",
+    "numbers_each",
     "pin",
     "runtime",
+    "some_of",
     "version",
 ]
 
 _MAX_LIST = 4096
 _CHIP_SIZE, _SHORT_CHIP_SIZE = 64, 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+_ADVISORY = re.compile(r"INTEL-(SA|DOC)-[0-9]{5}")
 _LONG_HEX = re.compile(r"[0-9A-Fa-f]{32,}")
 
 Reader = Callable[[object], object]
@@ -68,6 +73,37 @@ def number_each(lowest: int, highest: int, *keys: str) -> Callable[[object], Map
     return read
 
 
+def numbers(lowest: int, highest: int) -> Callable[[object], frozenset[int]]:
+    """A list of numbers, each once."""
+    one = number(lowest, highest)
+    required = f"a list of numbers from {lowest} to {highest}, each once"
+
+    def read(value: object) -> frozenset[int]:
+        if not isinstance(value, list) or len(value) > _MAX_LIST:
+            raise Wrong(required)
+        found = frozenset(one(entry) for entry in value)
+        if len(found) != len(value):
+            raise Wrong(required)
+        return found
+
+    return read
+
+
+def numbers_each(lowest: int, highest: int, *keys: str) -> Callable[[object], Mapping[str, frozenset[int]]]:
+    """A table that gives some of the keys a list of numbers, none of them empty."""
+    some = numbers(lowest, highest)
+
+    def read(value: object) -> Mapping[str, frozenset[int]]:
+        if not isinstance(value, Mapping) or not set(value) <= set(keys):
+            raise Wrong(f"a table with lists of numbers for {', '.join(keys)}")
+        found = {str(key): some(entry) for key, entry in value.items()}
+        if not all(found.values()):
+            raise Wrong("at least one number in each list")
+        return MappingProxyType(found)
+
+    return read
+
+
 def _texts(value: object, required: str) -> tuple[str, ...]:
     if (
         not isinstance(value, list)
@@ -93,6 +129,28 @@ def choice(*options: str) -> Callable[[object], tuple[str, ...]]:
     return read
 
 
+def some_of(*options: str) -> Callable[[object], tuple[str, ...]]:
+    """Any of the names given, or none, each at most once."""
+    required = "a list of " + ", ".join(options)
+
+    def read(value: object) -> tuple[str, ...]:
+        entries = _texts(value, required)
+        if not set(entries) <= set(options):
+            raise Wrong(required)
+        return entries
+
+    return read
+
+
+def advisories(value: object) -> frozenset[str]:
+    """Intel's security advisories, by number."""
+    required = 'a list of security advisories such as "INTEL-SA-00615"'
+    entries = _texts(value, required)
+    if not all(_ADVISORY.fullmatch(entry) for entry in entries):
+        raise Wrong(required)
+    return frozenset(entries)
+
+
 def names(value: object) -> tuple[str, ...]:
     entries = _texts(value, "a list of names")
     if not entries or not all(_NAME.fullmatch(entry) for entry in entries):
@@ -107,7 +165,7 @@ def runtime(value: object) -> tuple[str, ...]:
         raise Wrong("at least one name or launch digest")
     for entry in entries:
         if _LONG_HEX.fullmatch(entry) and not is_digest(entry):
-            raise Wrong("launch digests of 96 lower-case hexadecimal digits (SNP) or 64 (SEV)")
+            raise Wrong("launch digests of 96 lower-case hexadecimal digits (SNP, TDX) or 64 (SEV, SGX)")
         if not is_digest(entry) and not _NAME.fullmatch(entry):
             raise Wrong('names such as "wasmkeep 0.1.0"')
     return entries
@@ -150,17 +208,16 @@ def version(example: str) -> Callable[[object], tuple[int, int]]:
     return read
 
 
-def bits(nothing: _Bits, **words: _Bits) -> Callable[[object], _Bits]:
-    """Any of the words given (with hyphens for underscores), as flags."""
-    flags = {word.replace("_", "-"): bit for word, bit in words.items()}
+def bits(nothing: _Bits, words: Mapping[str, _Bits]) -> Callable[[object], _Bits]:
+    """Any of the words given, as flags."""
+    required = "a list of " + ", ".join(words)
 
     def read(value: object) -> _Bits:
-        required = "a list of " + ", ".join(flags)
         found = nothing
         for entry in _texts(value, required):
-            if entry not in flags:
+            if entry not in words:
                 raise Wrong(required)
-            found |= flags[entry]
+            found |= words[entry]
         return found
 
     return read
