@@ -196,12 +196,6 @@ def test_a_processor_without_snp_has_none_of_its_commands(device: Device, comman
     assert result.value == -errno.EINVAL
 
 
-def test_no_provider_can_load_a_key(device: Device) -> None:
-    with pytest.raises(FirmwareError) as refused:
-        done(device, Bench(), issue(psp_sev.SevCommand.SNP_VLEK_LOAD, bytes(16)))
-    assert refused.value.status == SevStatus.INVALID_KEY
-
-
 def test_what_no_kernel_knows_is_refused_by_the_kernel() -> None:
     bench = Bench()
     for call, number in (

@@ -140,12 +140,28 @@ def issue_ask(
     product: Product, key: rsa.RSAPublicKey, ark: rsa.RSAPrivateKey, validity: Validity, serial: int
 ) -> bytes:
     """The intermediate that signs VCEKs. DER."""
+    return _intermediate(product, f"SEV-{product.kds}", key, ark, validity, serial)
+
+
+def issue_asvk(product: Product, key: rsa.RSAPublicKey, ark: rsa.RSAPrivateKey, validity: Validity) -> bytes:
+    """The intermediate that signs VLEKs. DER."""
+    return _intermediate(product, f"SEV-VLEK-{product.kds}", key, ark, validity, product.asvk_serial)
+
+
+def _intermediate(
+    product: Product,
+    subject: str,
+    key: rsa.RSAPublicKey,
+    ark: rsa.RSAPrivateKey,
+    validity: Validity,
+    serial: int,
+) -> bytes:
     authority = der.sequence(der.implicit(0, _key_identifier(ark.public_key())))
     constraints = der.sequence(der.boolean(True), der.integer(0))
     return _certificate(
         serial=serial,
         issuer=f"ARK-{product.kds}",
-        subject=f"SEV-{product.kds}",
+        subject=subject,
         validity=validity,
         public_key=spki(key),
         extensions=(
@@ -170,23 +186,52 @@ def issue_vcek(
     chip_id: bytes,
 ) -> bytes:
     """The certificate of one chip's key at one TCB version (u64 as in a report). DER."""
+    hw_id = _extension(f"{_AMD}.4", chip_id[: product.chip_id_size])
+    struct_version, issuer = product.struct_version, f"SEV-{product.kds}"
+    identity = _identity(product, struct_version, product.extension, tcb)
+    return _endorsement("SEV-VCEK", issuer, key, ask, validity, (*identity, hw_id))
+
+
+def issue_vlek(
+    product: Product,
+    key: ec.EllipticCurvePublicKey,
+    asvk: rsa.RSAPrivateKey,
+    validity: Validity,
+    *,
+    tcb: int,
+    csp_id: str,
+) -> bytes:
+    """The certificate of a cloud's key at one TCB version: no chip, but the cloud's name. DER."""
+    cloud = _extension(f"{_AMD}.5", der.ia5_string(csp_id))
+    identity = _identity(product, 0, product.kds, tcb)
+    return _endorsement("SEV-VLEK", f"SEV-VLEK-{product.kds}", key, asvk, validity, (*identity, cloud))
+
+
+def _identity(product: Product, struct_version: int, name: str, tcb: int) -> tuple[bytes, ...]:
     raw = tcb.to_bytes(8, "little")
-    levels = [
-        _extension(f"{_AMD}.3.{number}", der.integer(raw[index])) for number, index in product.spl_extensions
-    ]
+    return (
+        _extension(f"{_AMD}.1", der.integer(struct_version)),
+        _extension(f"{_AMD}.2", der.ia5_string(name)),
+        *(_extension(f"{_AMD}.3.{number}", der.integer(raw[at])) for number, at in product.spl_extensions),
+    )
+
+
+def _endorsement(
+    subject: str,
+    issuer: str,
+    key: ec.EllipticCurvePublicKey,
+    signer: rsa.RSAPrivateKey,
+    validity: Validity,
+    extensions: Iterable[bytes],
+) -> bytes:
     return _certificate(
         serial=0,
-        issuer=f"SEV-{product.kds}",
-        subject="SEV-VCEK",
+        issuer=issuer,
+        subject=subject,
         validity=validity,
         public_key=spki(key),
-        extensions=(
-            _extension(f"{_AMD}.1", der.integer(product.struct_version)),
-            _extension(f"{_AMD}.2", der.ia5_string(product.extension)),
-            *levels,
-            _extension(f"{_AMD}.4", chip_id[: product.chip_id_size]),
-        ),
-        signer=ask,
+        extensions=extensions,
+        signer=signer,
         trailer=False,
     )
 

@@ -19,6 +19,12 @@ _P384_ORDER = (
 )
 
 
+def private_key(material: bytes) -> ec.EllipticCurvePrivateKey:
+    """A P-384 key out of 64 derived bytes: 16 more than the order's, so that the reduction has no bias worth
+    speaking of."""
+    return ec.derive_private_key(int.from_bytes(material) % (_P384_ORDER - 1) + 1, ec.SECP384R1())
+
+
 class Chip:
     """One chip of one product. `chip_id` is 64 bytes, on Turin 8 and zeros."""
 
@@ -49,9 +55,7 @@ class Chip:
         return self._cek
 
     def _private_key(self, label: str, context: bytes) -> ec.EllipticCurvePrivateKey:
-        # 16 bytes more than the order, so that the reduction has no bias worth speaking of.
-        number = int.from_bytes(self._derive(label, context, 64))
-        return ec.derive_private_key(number % (_P384_ORDER - 1) + 1, ec.SECP384R1())
+        return private_key(self._derive(label, context, 64))
 
     def storage_key(self) -> bytes:
         """What seals SEV's persistent state where INIT_EX keeps it outside the chip, 32 bytes."""
@@ -60,3 +64,7 @@ class Chip:
     def root_key(self) -> bytes:
         """The root of derived guest keys (MSG_KEY_REQ with the VCEK as root), 32 bytes."""
         return self._derive("guest keys", b"", 32)
+
+    def wrapping_key(self) -> bytes:
+        """What AMD's key server wraps a cloud's hashstick with (SNP_VLEK_LOAD), 32 bytes."""
+        return self._derive("VLEK wrapping", b"", 32)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -43,12 +44,18 @@ from wasmkeep.hardware.snp_messages import (
 )
 from wasmkeep.simulator.chip import Chip
 from wasmkeep.simulator.guest import GuestContext
-from wasmkeep.simulator.report import PlatformFacts, compose, sign
+from wasmkeep.simulator.report import (
+    SIGNING_KEY_NONE,
+    SIGNING_KEY_VCEK,
+    SIGNING_KEY_VLEK,
+    PlatformFacts,
+    compose,
+    sign,
+)
 from wasmkeep.simulator.status import Refused, require
 
 _MAX_COUNT = (1 << 64) - 2
-_KEY_SELECTS = frozenset((0, 1))  # VLEK if loaded else VCEK; VCEK. This machine loads no VLEK
-_VLEK = 2
+_EITHER, _VCEK, _VLEK = 0, 1, 2  # KEY_SEL; EITHER is the VLEK if one is loaded, else the VCEK
 _MAX_VMPL = 3
 _FIELDS = 0x3F  # guest fields that a derived key may mix in
 _TSC_INFO_SIZE = 128
@@ -108,10 +115,15 @@ def _respond(
     raise Refused(SevStatus.INVALID_PARAM)
 
 
-def _key_status(key_select: int, guest: GuestContext) -> MessageStatus:
-    if key_select == _VLEK or (key_select in _KEY_SELECTS and guest.vcek_disabled):
-        return MessageStatus.INVALID_KEY
-    return MessageStatus.SUCCESS if key_select in _KEY_SELECTS else MessageStatus.INVALID_PARAM
+def _uses_vlek(key_select: int, platform: PlatformFacts) -> bool:
+    return key_select == _VLEK or (key_select == _EITHER and platform.vlek is not None)
+
+
+def _key_status(key_select: int, guest: GuestContext, platform: PlatformFacts) -> MessageStatus:
+    if key_select not in (_EITHER, _VCEK, _VLEK):
+        return MessageStatus.INVALID_PARAM
+    absent = platform.vlek is None if _uses_vlek(key_select, platform) else guest.vcek_disabled
+    return MessageStatus.INVALID_KEY if absent else MessageStatus.SUCCESS
 
 
 def _report(
@@ -120,24 +132,44 @@ def _report(
     """The sender's VMPL is the number of its key; it may ask for its own level or a weaker one."""
     if request.reserved or not sender <= request.vmpl <= _MAX_VMPL:
         return ReportResponse(MessageStatus.INVALID_PARAM, b"")
-    status = _key_status(request.key_select, guest)
+    status = _key_status(request.key_select, guest, platform)
     if status is not MessageStatus.SUCCESS:
         return ReportResponse(status, b"")
-    body = compose(platform, guest, request.report_data, request.vmpl)
-    key = None if platform.mask_chip_key else chip.vcek(platform.reported_tcb)
+    name, key = _signer(request.key_select, platform, chip)
+    body = compose(platform, guest, request.report_data, request.vmpl, name)
     return ReportResponse(MessageStatus.SUCCESS, sign(body, key))
+
+
+def _signer(
+    key_select: int, platform: PlatformFacts, chip: Chip
+) -> tuple[int, ec.EllipticCurvePrivateKey | None]:
+    """SIGNING_KEY and the key. Only the chip's own key can be masked."""
+    if platform.vlek is not None and _uses_vlek(key_select, platform):
+        return SIGNING_KEY_VLEK, platform.vlek.lowered(platform.reported_tcb).key()
+    if platform.mask_chip_key:
+        return SIGNING_KEY_NONE, None
+    return SIGNING_KEY_VCEK, chip.vcek(platform.reported_tcb)
 
 
 def _key(
     request: KeyRequest, sender: int, guest: GuestContext, platform: PlatformFacts, chip: Chip
 ) -> KeyResponse:
-    status = MessageStatus.SUCCESS if request.root_key else _key_status(request.key_select, guest)
+    status = MessageStatus.SUCCESS if request.root_key else _key_status(request.key_select, guest, platform)
     if status is MessageStatus.SUCCESS and not _key_allowed(request, sender, guest, platform):
         status = MessageStatus.INVALID_PARAM
     if status is not MessageStatus.SUCCESS:
         return KeyResponse(status, bytes(32))
-    root = guest.root_key if request.root_key else chip.root_key()
-    return KeyResponse(MessageStatus.SUCCESS, _derive(root, request, guest))
+    return KeyResponse(
+        MessageStatus.SUCCESS, _derive(_root_key(request, guest, platform, chip), request, guest)
+    )
+
+
+def _root_key(request: KeyRequest, guest: GuestContext, platform: PlatformFacts, chip: Chip) -> bytes:
+    if request.root_key:
+        return guest.root_key
+    if platform.vlek is not None and _uses_vlek(request.key_select, platform):
+        return platform.vlek.lowered(platform.reported_tcb).root_key()
+    return chip.root_key()
 
 
 def _key_allowed(request: KeyRequest, sender: int, guest: GuestContext, platform: PlatformFacts) -> bool:

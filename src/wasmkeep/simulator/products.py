@@ -77,6 +77,11 @@ class Product:
     min_sev_asid: int = 410  # below it: SEV-ES and SNP
 
     @property
+    def asvk_serial(self) -> int:
+        """Of the authority that signs clouds' keys."""
+        return self.serial_base + 0x101
+
+    @property
     def has_snp(self) -> bool:
         return bool(self.firmware)
 

@@ -1,7 +1,8 @@
 """Attestation reports, 1184 bytes, of versions 2, 3 and 5 (SNP firmware ABI 7.3; SEV.md C.4).
 
-Little-endian; bytes 000h–29Fh are signed with the VCEK: ECDSA P-384 over SHA-384, r and s little-endian in
-72 bytes each. A masked chip key leaves the report unsigned: SIGNING_KEY 7 and zeros.
+Little-endian; bytes 000h–29Fh are signed with the VCEK or VLEK: ECDSA P-384 over SHA-384, r and s
+little-endian in 72 bytes each. A masked chip key leaves the report that a VCEK would sign unsigned:
+SIGNING_KEY 7 and zeros.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from wasmkeep.simulator.guest import GuestContext
 from wasmkeep.simulator.products import Firmware, Product
+from wasmkeep.simulator.vlek import Hashstick
 
 REPORT_SIZE = 1184
 SIGNED_SIZE = 0x2A0
 _COMPONENT = 72
 _SIGNATURE_ALGORITHM = 1
-_SIGNING_KEY_VCEK, _SIGNING_KEY_NONE = 0, 7
+SIGNING_KEY_VCEK, SIGNING_KEY_VLEK, SIGNING_KEY_NONE = 0, 1, 7
 _NO_MIGRATION_AGENT = b"\xff" * 32
 _WITH_CPUID, _WITH_MITIGATIONS = 3, 5  # from which report version on
 
@@ -37,18 +39,20 @@ class PlatformFacts:
     committed_tcb: int
     reported_tcb: int
     mask_chip_key: bool
+    vlek: Hashstick | None  # a cloud's key, where one is loaded
 
 
 def _version_bytes(firmware: Firmware) -> bytes:
     return bytes((firmware.build, firmware.minor, firmware.major, 0))
 
 
-def compose(platform: PlatformFacts, guest: GuestContext, report_data: bytes, vmpl: int) -> bytes:
-    """The signed part of a report, 672 bytes."""
+def compose(
+    platform: PlatformFacts, guest: GuestContext, report_data: bytes, vmpl: int, signing_key: int
+) -> bytes:
+    """The signed part of a report, 672 bytes, of a report that says it is signed with `signing_key`."""
     report = bytearray(SIGNED_SIZE)
     identity = guest.id_block
     version = platform.firmware.report_version
-    signing_key = _SIGNING_KEY_NONE if platform.mask_chip_key else _SIGNING_KEY_VCEK
     key_info = identity.author_key_en | platform.mask_chip_key << 1 | signing_key << 2
     struct.pack_into("<IIQ", report, 0x000, version, identity.guest_svn, guest.policy)
     report[0x010:0x020] = identity.family_id

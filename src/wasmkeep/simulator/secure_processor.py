@@ -17,6 +17,7 @@ from wasmkeep.hardware.kvm_snp import SnpPageType
 from wasmkeep.hardware.psp_sev import (
     MASK_CHIP_ID,
     MASK_CHIP_KEY,
+    VLEK_EN,
     FirmwareCommand,
     PlatformState,
     SevUserDataSnpConfig,
@@ -45,6 +46,7 @@ from wasmkeep.simulator.report import PlatformFacts
 from wasmkeep.simulator.sev.processor import SevFirmware
 from wasmkeep.simulator.states import GuestState, next_state
 from wasmkeep.simulator.status import Refused, require
+from wasmkeep.simulator.vlek import Hashstick, unwrap
 
 _SMT_EN = 1 << 0  # platform_info
 _RAPL_DISABLED = 1 << 3
@@ -85,6 +87,7 @@ class SecureProcessor:
         self.slots = KeySlots(configuration.slots, configuration.min_sev_asid)
         version = configuration.sev or configuration.product.sev
         self.sev = SevFirmware(chip, version, self.slots, configuration.amd_roots)
+        self._vlek: Hashstick | None = None
         self._guests = 0
         self._digests = LaunchDigests()
         if configuration.product.has_snp:
@@ -105,6 +108,7 @@ class SecureProcessor:
         self._require_snp()
         facts = self._configuration
         flags = MASK_CHIP_ID * facts.mask_chip_id | MASK_CHIP_KEY * facts.mask_chip_key
+        flags |= VLEK_EN * (self._vlek is not None)
         return bytes(
             SevUserDataSnpStatus(
                 api_major=facts.firmware.major,
@@ -128,7 +132,7 @@ class SecureProcessor:
             facts = self._configuration
             reported = config.reported_tcb or facts.committed_tcb
             require(facts.product.tcb_at_most(reported, facts.committed_tcb), SevStatus.INVALID_PARAM)
-            self._endorse(reported)
+            self._report_from_now_on(reported)
             self._configuration = replace(
                 facts,
                 reported_tcb=reported,
@@ -143,8 +147,30 @@ class SecureProcessor:
             facts = self._configuration
             follows = facts.reported_tcb == facts.committed_tcb
             reported = facts.current_tcb if follows else facts.reported_tcb
-            self._endorse(reported)
+            self._report_from_now_on(reported)
             self._configuration = replace(facts, committed_tcb=facts.current_tcb, reported_tcb=reported)
+
+    def _report_from_now_on(self, tcb: int) -> None:
+        """A loaded hashstick has no key of a higher TCB: it is gone, and its cloud must load another."""
+        self._endorse(tcb)
+        if self._vlek is not None and not self._configuration.product.tcb_at_most(tcb, self._vlek.tcb):
+            self._vlek = None
+
+    def snp_vlek_load(self, wrapped: bytes) -> None:
+        """SNP_VLEK_LOAD: a hashstick wrapped for this chip, which reaches at least the reported TCB. It takes
+        the place of one loaded before."""
+        self._require_snp()
+        try:
+            stick = unwrap(wrapped, self._chip.wrapping_key())
+        except ValueError as error:
+            raise Refused(SevStatus.INVALID_PARAM) from error
+        if stick is None:
+            raise Refused(SevStatus.BAD_MEASUREMENT)
+        with self._lock:
+            facts = self._configuration
+            require(facts.product.tcb_valid(stick.tcb), SevStatus.INVALID_PARAM)
+            require(facts.product.tcb_at_most(facts.reported_tcb, stick.tcb), SevStatus.INVALID_PARAM)
+            self._vlek = stick
 
     def get_id(self) -> bytes:
         """The chip's identity, 64 bytes: what a report's CHIP_ID and the VCEK's hwID say."""
@@ -281,7 +307,8 @@ class SecureProcessor:
         guest.state = GuestState.INIT
 
     def _facts(self) -> PlatformFacts:
-        facts = self._configuration
+        with self._lock:  # a hashstick and the TCB it is for belong together
+            facts, vlek = self._configuration, self._vlek
         return PlatformFacts(
             product=facts.product,
             firmware=facts.firmware,
@@ -291,6 +318,7 @@ class SecureProcessor:
             committed_tcb=facts.committed_tcb,
             reported_tcb=facts.reported_tcb,
             mask_chip_key=facts.mask_chip_key,
+            vlek=vlek,
         )
 
     def _take_slot(self, key: MemoryKey) -> int:

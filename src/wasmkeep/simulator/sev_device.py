@@ -6,6 +6,7 @@ an initialised platform initialises it. SNP's own commands go to the SNP firmwar
 
 from __future__ import annotations
 
+import ctypes
 import errno
 
 from wasmkeep.hardware.psp_sev import (
@@ -34,6 +35,7 @@ from wasmkeep.simulator.secure_processor import SecureProcessor
 from wasmkeep.simulator.sev_kernel import SevKernel
 from wasmkeep.simulator.status import Refused, require
 from wasmkeep.simulator.user_memory import UserMemory
+from wasmkeep.simulator.vlek import WRAPPED_SIZE
 
 _SNP = frozenset(
     (
@@ -86,10 +88,9 @@ class SevDevice:
             processor.snp_commit()
         else:
             request = memory.structure(SevUserDataSnpVlekLoad, data)
-            if request.vlek_wrapped_version != 0:
+            if request.len != ctypes.sizeof(request) or request.vlek_wrapped_version != 0:
                 raise OSError(errno.EINVAL, "an unknown version of wrapped VLEK")
-            # This machine has no provider's key that a hashstick could be wrapped for.
-            raise Refused(SevStatus.INVALID_KEY)
+            processor.snp_vlek_load(memory.read(request.vlek_wrapped_address, WRAPPED_SIZE))
 
     def _perform(self, command: SevCommand, data: int, memory: UserMemory) -> None:
         kernel = self._kernel
