@@ -151,9 +151,9 @@ class SecureProcessor:
             self._configuration = replace(facts, committed_tcb=facts.current_tcb, reported_tcb=reported)
 
     def _report_from_now_on(self, tcb: int) -> None:
-        """A loaded hashstick has no key of a higher TCB: it is gone, and its cloud must load another."""
+        """A loaded hashstick goes when the reported TCB changes: its cloud must load another."""
         self._endorse(tcb)
-        if self._vlek is not None and not self._configuration.product.tcb_at_most(tcb, self._vlek.tcb):
+        if tcb != self._configuration.reported_tcb:
             self._vlek = None
 
     def snp_vlek_load(self, wrapped: bytes) -> None:

@@ -6,7 +6,6 @@ an initialised platform initialises it. SNP's own commands go to the SNP firmwar
 
 from __future__ import annotations
 
-import ctypes
 import errno
 
 from wasmkeep.hardware.psp_sev import (
@@ -37,6 +36,7 @@ from wasmkeep.simulator.status import Refused, require
 from wasmkeep.simulator.user_memory import UserMemory
 from wasmkeep.simulator.vlek import WRAPPED_SIZE
 
+_VLEK_LOAD_SIZE = 16  # bytes of the request
 _SNP = frozenset(
     (
         SevCommand.SNP_PLATFORM_STATUS,
@@ -88,7 +88,7 @@ class SevDevice:
             processor.snp_commit()
         else:
             request = memory.structure(SevUserDataSnpVlekLoad, data)
-            if request.len != ctypes.sizeof(request) or request.vlek_wrapped_version != 0:
+            if request.len != _VLEK_LOAD_SIZE or request.vlek_wrapped_version != 0:
                 raise OSError(errno.EINVAL, "an unknown version of wrapped VLEK")
             processor.snp_vlek_load(memory.read(request.vlek_wrapped_address, WRAPPED_SIZE))
 
