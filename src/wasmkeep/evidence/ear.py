@@ -12,16 +12,31 @@ from typing import TYPE_CHECKING
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from wasmkeep.evidence.result import AttestationResult
 
-__all__ = ["EAR_PROFILE", "PROFILE", "claims"]
+__all__ = ["EAR_PROFILE", "PROFILE", "TIERS", "VECTOR", "claims"]
 
 EAR_PROFILE = "tag:ietf.org,2026:rats/ear#04"
 PROFILE = "tag:wasmkeep.invalid,2026:appraisal#1"
 """Names our own claims below; ``.invalid`` because the name resolves to nothing."""
 
 _NONE, _AFFIRMING, _WARNING, _CONTRAINDICATED = 0, 2, 32, 96
-_STATUS = {_NONE: "none", _AFFIRMING: "affirming", _WARNING: "warning", _CONTRAINDICATED: "contraindicated"}
+TIERS = {"none": _NONE, "affirming": _AFFIRMING, "warning": _WARNING, "contraindicated": _CONTRAINDICATED}
+"""Trustworthiness tiers and the least value of each (AR4SI, 3.2)."""
+VECTOR = (
+    "instance-identity",
+    "configuration",
+    "executables",
+    "file-system",
+    "hardware",
+    "runtime-opaque",
+    "storage-opaque",
+    "sourced-data",
+)
+"""Claims of the trustworthiness vector; the place of each is its key in CBOR (AR4SI, 3.1)."""
+_STATUS = {value: name for name, value in TIERS.items()}
 _LOWERS_CONFIGURATION = frozenset(
     {
         "debug-allowed",
@@ -32,31 +47,23 @@ _LOWERS_CONFIGURATION = frozenset(
         "entry-point-unproven",
     }
 )
-_LOWERS_OPACITY = frozenset({"no-memory-integrity", "registers-visible"})
-_LOWERS_HARDWARE = frozenset(
-    {
-        "denied-generation-allowed",
-        "no-revocation-list",
-        "revocation-age-raised",
-        "minimum-tcb-lowered",
-        "minimum-abi-lowered",
-        "minimum-api-lowered",
-        "firmware-unproven",
-        "report-version-lowered",
-        "unknown-platform-bits",
-    }
-)
+_LOWERS_OPACITY = frozenset({"no-memory-integrity", "registers-visible", "no-alias-check"})
+_LOWERS_NOTHING = frozenset({"simulated", "any-measurement", "masked-chip-id", "vlek"})
+"""Said by another claim: contraindicated hardware, no executables, no instance identity. Every word that is
+in none of these sets, those of releases to come too, lowers the hardware's."""
+
 _NO_LIST = Revocation(RevocationStatus.ABSENT)
 
 
-def claims(result: AttestationResult) -> dict[str, object]:
-    """The claims set of one appraised attester, named by its TEE."""
+def claims(result: AttestationResult, *, issued: datetime | None = None) -> dict[str, object]:
+    """The claims set of one appraised attester, named by its TEE. ``issued`` is when the result is written
+    down, by default the moment it was judged at."""
     vector = _trustworthiness(result)
     unproven = not result.bound or result.reference is None
     status = max(*vector.values(), _WARNING if unproven else _AFFIRMING)
     return {
         "eat_profile": EAR_PROFILE,
-        "iat": int(result.at.timestamp()),
+        "iat": int((issued or result.at).timestamp()),
         "ear_verifier_id": {"developer": "wasmkeep", "build": result.verifier},
         "submods": {
             result.tee: {
@@ -74,15 +81,16 @@ def claims(result: AttestationResult) -> dict[str, object]:
 def _trustworthiness(result: AttestationResult) -> dict[str, int]:
     """AR4SI claims this appraisal can speak about; file system, storage and sourced data it cannot."""
     lost = {entry.what for entry in result.lost_protections}
-    weak = bool(lost & _LOWERS_HARDWARE)
+    weak = bool(lost - _LOWERS_CONFIGURATION - _LOWERS_OPACITY - _LOWERS_NOTHING)
     hardware = _CONTRAINDICATED if result.simulated else _WARNING if weak else _AFFIRMING
     opaque = _WARNING if lost & _LOWERS_OPACITY else _AFFIRMING
     vector = {
-        "instance-identity": _AFFIRMING,
         "configuration": _WARNING if lost & _LOWERS_CONFIGURATION else _AFFIRMING,
         "hardware": hardware,
         "runtime-opaque": _CONTRAINDICATED if result.simulated or "debug-allowed" in lost else opaque,
     }
+    if "masked-chip-id" not in lost:
+        vector["instance-identity"] = _AFFIRMING
     if result.reference is not None:
         vector["executables"] = _AFFIRMING
     return vector
@@ -114,6 +122,7 @@ def _verifier_claims(result: AttestationResult) -> dict[str, object]:
     return {
         "wasmkeep_evidence_digest": "sha256:" + result.evidence_digest.hex(),
         "wasmkeep_root": "sha256:" + result.root_spki.hex(),
+        "wasmkeep_judged_at": int(result.at.timestamp()),
         "wasmkeep_reference": result.reference,
         "wasmkeep_bound": result.bound,
         "wasmkeep_verifiable_by": "tenant" if result.tenant_only else "anyone",
