@@ -77,7 +77,7 @@ IN_CBOR: dict[str, tuple[object, str]] = {
     "another indicator": ({"__cmwc_t": TYPE, "quote": [QUOTE[0], b"q", 2]}, "cmw.malformed"),
     "no indicator": ({"__cmwc_t": TYPE, "quote": QUOTE[:2]}, "cmw.malformed"),
     "nothing in it": ({"__cmwc_t": TYPE, "quote": [QUOTE[0], b"", 4]}, "cmw.malformed"),
-    "too much in it": ({"__cmwc_t": TYPE, "quote": [QUOTE[0], bytes(40_000), 4]}, "cmw.malformed"),
+    "too much in it": ({"__cmwc_t": TYPE, "quote": [QUOTE[0], bytes(70_000), 4]}, "cmw.malformed"),
     "too long": ({"__cmwc_t": TYPE, "quote": [QUOTE[0], bytes(600_000), 4]}, "cmw.size"),
     "collateral that is none": (
         {"__cmwc_t": TYPE, "quote": QUOTE, "collateral": [COLLATERAL_RECORD, b"{}", 2]},

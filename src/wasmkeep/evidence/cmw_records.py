@@ -34,7 +34,7 @@ COLLECTION_TYPES: Final = {
 """By kind of TEE; ``.invalid`` because the names resolve to nothing."""
 MAX_BINDING_SIZE: Final = 8 * 1024
 """Bytes; a receiving key of 1,216 bytes and three of 32 make most of it."""
-MAX_QUOTE_SIZE: Final = 32 * 1024
+MAX_QUOTE_SIZE: Final = 64 * 1024
 """Bytes; quotes have about 5,000, and 8,000 where they are padded."""
 SEV_CERTS_SIZES: Final = tuple(4 * CERTIFICATE_SIZE + 2 * size for size in CA_SIZES)
 

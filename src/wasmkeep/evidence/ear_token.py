@@ -117,7 +117,7 @@ def verify(
 
     Raises `Rejected`: ``ear.malformed``; ``ear.algorithm`` (not the key's), ``ear.signer`` (it names
     another), ``ear.signature``; ``ear.profile``; ``ear.time`` (from the future, expired, or older than
-    ``max_age``); ``ear.nonce`` (not the one asked for). It says nothing about whether the verifier who signed is right.
+    ``max_age``); ``ear.nonce`` (not the one asked for). It says nothing about whether the signer is right.
     """
     if at.tzinfo is None:
         raise ValueError("times of tokens are aware datetimes")
