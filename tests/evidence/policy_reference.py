@@ -35,7 +35,7 @@ def tables() -> dict[str, str]:
 def _minima() -> str:
     lines = [
         f"The defaults for AMD are of {defaults.DATE}, those for Intel of {DEFAULTS_DATE}. They age:",
-        "new firmware closes holes, and generations fall. Every command that applies a policy warns when they are",
+        "new firmware closes holes, and generations fall. What applies a policy warns when they are",
         f"older than {WARN_AFTER.days} days.",
         "",
         "Minimum TCB, as bootloader.tee.snp.microcode (Turin: fmc first):",

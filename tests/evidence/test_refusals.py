@@ -11,7 +11,7 @@ from tests.evidence.forge import CHIP_ID, Forge
 from tests.evidence.test_verification import judge, snp_facts
 from wasmkeep.evidence import Kind, Rejected, SnpEvidence
 from wasmkeep.evidence.policy import SnpPolicy
-from wasmkeep.evidence.snp.bits import GuestPolicyBit
+from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit
 from wasmkeep.evidence.snp.report import Report
 from wasmkeep.evidence.snp.signatures import ORDER
 from wasmkeep.evidence.snp.tcb import Tcb
@@ -86,7 +86,7 @@ def test_table_breaks_single_rules(forge: Forge) -> None:
 
 @pytest.mark.parametrize(("r", "s"), [(0, 1), (1, 0), (ORDER, 1), (1, ORDER), ((1 << 576) - 1, 1)])
 def test_signature_components_out_of_range(forge: Forge, r: int, s: int) -> None:
-    data = replace(make.report(), signature_r=r, signature_s=s).encode()
+    data = make.report()._replace(signature_r=r, signature_s=s).encode()
     assert refuse(forge.evidence(report=data), forge).checks == ("snp.signature.range",)
 
 
@@ -166,6 +166,17 @@ IDENTITY: dict[str, tuple[SnpPolicy, str]] = {
     "image id": (SnpPolicy(image_ids=frozenset({b"\1" * 16})), "snp.image-id"),
     "guest SVN": (SnpPolicy(minimum_guest_svn=1), "snp.guest-svn"),
     "required bit": (SnpPolicy(guest_require=GuestPolicyBit.SINGLE_SOCKET), "snp.policy.required"),
+    "policy ABI": (SnpPolicy(guest_minimum_abi=(1, 51)), "snp.policy.abi"),
+    "stepping": (SnpPolicy(steppings={"Genoa": frozenset({0, 2})}), "snp.stepping"),
+    "report data": (SnpPolicy(report_data=frozenset({bytes(64)})), "snp.report-data.listed"),
+    "host data": (SnpPolicy(host_data=frozenset({bytes(32)})), "snp.host-data.listed"),
+    "platform bit required": (
+        SnpPolicy(platform_require=PlatformBit.CIPHERTEXT_HIDING_DRAM_EN),
+        "snp.platform.required",
+    ),
+    "platform bit forbidden": (SnpPolicy(platform_forbid=PlatformBit.SMT_EN), "snp.platform.forbidden"),
+    "launch mitigations": (SnpPolicy(launch_mitigations={"Genoa": 1}), "snp.mitigations.launch"),
+    "current mitigations": (SnpPolicy(current_mitigations={"Genoa": 1}), "snp.mitigations.current"),
     "SMT": (SnpPolicy(guest_allow=GuestPolicyBit(0)), "snp.policy.smt"),
     "generation": (SnpPolicy(generations=("Turin",)), "snp.generation"),
     "version floor": (SnpPolicy(minimum_report_version={"Genoa": 5}), "snp.report.floor"),
@@ -177,6 +188,110 @@ IDENTITY: dict[str, tuple[SnpPolicy, str]] = {
 def test_policy_requirements(forge: Forge, rule: str) -> None:
     policy, check = IDENTITY[rule]
     assert refuse(forge.evidence(), forge, snp=policy).checks == (check,)
+
+
+MET = SnpPolicy(
+    steppings={"Genoa": frozenset({1}), "Turin": frozenset({9})},
+    report_data=frozenset({make.REPORT_DATA, bytes(64)}),
+    host_data=frozenset({make.HOST_DATA}),
+    platform_require=PlatformBit.ECC_EN | PlatformBit.ALIAS_CHECK_COMPLETE,
+    platform_forbid=PlatformBit.TSME_EN,
+    launch_mitigations={"Turin": 1},
+    current_mitigations={"Turin": 1},
+)
+
+
+def test_requirements_that_are_met(forge: Forge) -> None:
+    """What the table above asks for and does not get; another line's rules do not count."""
+    assert judge(forge.evidence(), forge.policy(snp=MET)).bound
+    bound = make.report(policy=0x30134)
+    assert judge(forge.evidence(bound), forge.policy(snp=SnpPolicy(guest_minimum_abi=(1, 52)))).bound
+
+
+def test_an_older_version_hides_nothing(forge: Forge) -> None:
+    """What a report of version 2 or 3 does not say is refused where the policy asks for it."""
+    old = {"Genoa": 2}
+    asked = {
+        "snp.stepping": SnpPolicy(minimum_report_version=old, steppings={"Bergamo": frozenset({1})}),
+        "snp.platform.forbidden": SnpPolicy(minimum_report_version=old, platform_forbid=PlatformBit.TIO_EN),
+        "snp.platform.required": SnpPolicy(
+            minimum_report_version=old, platform_require=PlatformBit.ALIAS_CHECK_COMPLETE
+        ),
+        "snp.mitigations.launch": SnpPolicy(minimum_report_version=old, launch_mitigations={"Genoa": 1}),
+        "snp.mitigations.current": SnpPolicy(minimum_report_version=old, current_mitigations={"Genoa": 1}),
+    }
+    for check, policy in asked.items():
+        assert refuse(forge.evidence(make.version_2()), forge, snp=policy).checks == (check,)
+    assert judge(
+        forge.evidence(make.version_2()), forge.policy(snp=SnpPolicy(minimum_report_version=old))
+    ).bound
+
+
+def test_mitigations_are_required_bits(forge: Forge) -> None:
+    """A mask: further bits do no harm, a missing one refuses, and launch and current are apart."""
+    version_5 = make.report(version=5, launch_mit_vector=0b101, current_mit_vector=0b111)
+    for launch, current, checks in (
+        (0b101, 0b111, ()),
+        (0b001, 0b010, ()),
+        (0b010, 0b010, ("snp.mitigations.launch",)),
+        (0b100, 0b1000, ("snp.mitigations.current",)),
+    ):
+        policy = SnpPolicy(launch_mitigations={"Genoa": launch}, current_mitigations={"Genoa": current})
+        if checks:
+            assert refuse(forge.evidence(version_5), forge, snp=policy).checks == checks
+        else:
+            assert judge(forge.evidence(version_5), forge.policy(snp=policy)).bound
+
+
+def test_version_floors_are_by_generation(forge: Forge) -> None:
+    """One generation's floor says nothing of another's, which keeps the shipped one."""
+    lower = SnpPolicy(minimum_report_version={"Turin": 2})
+    assert refuse(forge.evidence(make.version_2()), forge, snp=lower).checks == ("snp.report.floor",)
+    assert judge(forge.evidence(), forge.policy(snp=SnpPolicy(minimum_report_version={"Turin": 5}))).bound
+
+
+GUEST_BITS = {
+    # polarity: these must not be set unless allowed …
+    "snp.policy.debug": GuestPolicyBit.DEBUG,
+    "snp.policy.migration-agent": GuestPolicyBit.MIGRATE_MA,
+    "snp.policy.smt": GuestPolicyBit.SMT,
+    "snp.policy.cxl": GuestPolicyBit.CXL_ALLOW,
+}
+REQUIRED_BITS = (
+    # … and these are good for the guest: clear is refused where they are required.
+    GuestPolicyBit.SINGLE_SOCKET,
+    GuestPolicyBit.MEM_AES_256_XTS,
+    GuestPolicyBit.RAPL_DIS,
+    GuestPolicyBit.CIPHERTEXT_HIDING_DRAM,
+    GuestPolicyBit.PAGE_SWAP_DISABLE,
+)
+
+
+@pytest.mark.parametrize("check", GUEST_BITS)
+def test_bits_that_must_be_clear(forge: Forge, check: str) -> None:
+    bit = GUEST_BITS[check]
+    evidence = forge.evidence(make.report(policy=1 << 17 | bit))
+    assert refuse(evidence, forge, snp=SnpPolicy(guest_allow=~bit)).checks == (check,)
+    assert judge(evidence, forge.policy(snp=SnpPolicy(guest_allow=bit))).bound
+
+
+@pytest.mark.parametrize("bit", REQUIRED_BITS)
+def test_bits_that_must_be_set(forge: Forge, bit: GuestPolicyBit) -> None:
+    policy = SnpPolicy(guest_require=bit)
+    assert refuse(forge.evidence(), forge, snp=policy).checks == ("snp.policy.required",)
+    assert judge(forge.evidence(make.report(policy=0x30000 | bit)), forge.policy(snp=policy)).bound
+
+
+@pytest.mark.parametrize("bit", PlatformBit)
+def test_every_bit_of_the_platform_info(forge: Forge, bit: PlatformBit) -> None:
+    """Required and forbidden, each bit on its own; the alias check is required anyway."""
+    with_it, without = make.report(platform_info=0x20 | bit), make.report(platform_info=0x20 & ~bit)
+    require = SnpPolicy(platform_require=bit, alias_check=False)
+    forbid = SnpPolicy(platform_forbid=bit, alias_check=False)
+    assert judge(forge.evidence(with_it), forge.policy(snp=require)).bound
+    assert judge(forge.evidence(without), forge.policy(snp=forbid)).bound
+    assert refuse(forge.evidence(without), forge, snp=require).checks == ("snp.platform.required",)
+    assert refuse(forge.evidence(with_it), forge, snp=forbid).checks == ("snp.platform.forbidden",)
 
 
 def vlek(forge: Forge, **changes: object) -> SnpEvidence:
@@ -228,9 +343,13 @@ def test_a_certificate_without_serial_zero_is_accepted(forge: Forge) -> None:
 
 
 def test_platforms_that_the_policy_does_not_name(forge: Forge) -> None:
-    """Only through a changed object: today's policies can name SEV-SNP only."""
-    policy = forge.policy()
-    object.__setattr__(policy, "platforms", ("tdx",))
-    with pytest.raises(Rejected) as caught:
-        judge(forge.evidence(), policy)
-    assert caught.value.checks == ("platform.denied",)
+    rejected = refuse(forge.evidence(), forge, platforms=("tdx", "sgx"))
+    assert rejected.checks == ("platform.denied",)
+    assert "does not name" in rejected.message
+
+
+def test_platforms_that_the_policy_denies(forge: Forge) -> None:
+    """The switch for a platform that is believed broken: it wins over the list of platforms."""
+    rejected = refuse(forge.evidence(), forge, platforms=("snp", "tdx"), denied_platforms=("snp",))
+    assert rejected.checks == ("platform.denied",)
+    assert "denies" in rejected.message

@@ -1,7 +1,7 @@
 """The shipped policy ``plain``: is this evidence genuine, whatever it is evidence of?
 
-Genuine signatures that lead to a pinned root, no revoked certificate, no debug, everything in date. There is no
-minimum TCB and no reference measurement; a TCB status other than UpToDate is for the caller to allow. It is
+Genuine signatures that lead to a pinned root, no revoked certificate, no debug, everything in date. It sets
+no minimum TCB and no reference measurement; a TCB status other than UpToDate is for the caller to allow. It is
 for looking at evidence: a session refuses it, because it accepts whatever was launched.
 """
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
-from types import MappingProxyType
 from typing import Any
 
 from wasmkeep.evidence import policy_values as read
+from wasmkeep.evidence.platforms import PLATFORM_NAMES
 from wasmkeep.evidence.policy import KNOWN_PLATFORMS, Policy
 from wasmkeep.evidence.policy_values import Reader
 
 __all__ = [
     "GENERAL",
     "PARTS",
-    "PLATFORM_NAMES",
     "Key",
     "Says",
     "Table",
@@ -29,17 +28,6 @@ __all__ = [
     "switch",
 ]
 
-PLATFORM_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "snp": "AMD SEV-SNP",
-        "tdx": "Intel TDX",
-        "sgx": "Intel SGX",
-        "sev-es": "AMD SEV-ES",
-        "sev": "AMD SEV",
-        "cca": "Arm CCA",
-        "nitro": "AWS Nitro Enclaves",
-    }
-)
 PARTS = ("revocation", "snp", "sev", "tdx", "sgx")
 """Tables that are a part of a policy of their own; others hold fields of the policy itself."""
 _MAX_SHOWN = 3

@@ -37,6 +37,7 @@ from datetime import datetime
 
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
+from wasmkeep.evidence.platforms import platform_denied
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.sev import chain, measurement, outcome
@@ -91,7 +92,7 @@ def judge_platform(
     those of `chain.authenticate`, ``sev.generation``."""
     # 1
     if kind not in policy.platforms:
-        raise Rejected(_platform_denied(kind, policy))
+        raise Rejected(platform_denied(kind, policy))
     # 2
     roots, owners = policy.roots, policy.sev.owners
     platform = (memory or ChainMemory()).platform(
@@ -179,17 +180,6 @@ def _require_proof(proof: bytes, key: bytes, binding: bytes | Unbound) -> None:
 
 def _number(bit: GuestPolicyBit) -> int:
     return int(bit).bit_length() - 1
-
-
-def _platform_denied(kind: SevKind, policy: Policy) -> Finding:
-    return Finding(
-        "platform.denied",
-        Kind.REFUSED,
-        f"the policy does not name {NAMES[kind]}",
-        found=kind,
-        required=", ".join(policy.platforms),
-        section="wasmkeep policy: platforms",
-    )
 
 
 def _wrong_generation(generation: str, policy: Policy) -> Finding:

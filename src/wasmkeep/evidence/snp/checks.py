@@ -15,19 +15,22 @@ Acceptance. All failures are collected and reported together.
 10. One product: in the certificate, of the root, and by the report's CPUID.
 11. TCB in the certificate equals REPORTED_TCB, component by component.
 12. Hardware id in the certificate equals CHIP_ID; a masked one only where the policy allows it.
-13. The generation is one the policy names.
-14. Guest policy: bit 17 set, no unknown bit, nothing allowed that the policy forbids, all that it requires.
+13. The generation is one the policy names, and the stepping one that it names for the model line, if any.
+14. Guest policy: bit 17 set, no unknown bit, nothing allowed that the policy forbids, all that it requires,
+    the ABI it demands itself among that.
 15. Firmware ABI is not below the minimum, neither current nor committed.
 16. VMPL is not above the maximum; a report that the host requested is refused.
-17. Report data is the expected binding (or the caller said UNBOUND).
-18. Host data is the expected value (or the caller said UNBOUND).
+17. Report data is the expected binding (or the caller said UNBOUND), and listed, if the policy lists any.
+18. Host data is the expected value (or the caller said UNBOUND), and listed, if the policy lists any.
 19. The launch digest is a reference value that the policy names.
 20. ID key, author key, family and image id are listed, where the policy lists any; guest SVN is high enough.
 21. REPORTED_TCB reaches the minimum of its model line, in every component.
 22. LAUNCH_TCB, of the firmware that launched the keep, reaches the same minimum: a live update mends nothing.
 23. Firmware is committed: nothing that runs can still be rolled back.
-24. Platform info: memory-alias check done, where the version has it; no unknown bit.
+24. Platform info: memory-alias check done, where the version has it; no unknown bit; what the policy
+    requires is set, what it forbids clear and defined.
 25. The chip is on the allow-list, if there is one, and not on the deny-list; a masked id satisfies neither.
+26. Mitigation vectors hold the bits that the policy requires; a version without vectors holds none.
 
 Left to the caller: that reference values are its own, that the moment is now, and to keep the newest
 revocation list's date.
@@ -44,6 +47,7 @@ from cryptography.exceptions import InvalidSignature
 
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
+from wasmkeep.evidence.platforms import platform_denied
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.roots import Root
@@ -111,7 +115,7 @@ def verify(
         authority, _list_of(evidence.crl, authority, memory), revocation_rules, at
     )
     findings += revocation_findings
-    # 8 to 25
+    # 8 to 26
     case = Case(genuine, policy, binding, host_data, reference_values)
     findings += rules.findings(case)
     if findings:
@@ -131,7 +135,7 @@ def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> 
     """Steps 1 to 6: whose report this is. Says nothing about dates, revocation or acceptance."""
     # 1
     if "snp" not in policy.platforms:
-        raise Rejected(_platform_denied(policy))
+        raise Rejected(platform_denied("snp", policy))
     # 2
     report = parse(evidence.report)
     # 4, first half: what the report says of its signer, so that the certificate has a name
@@ -144,14 +148,13 @@ def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> 
     # 5
     _require_signature(report, evidence.report[:SIGNED_SIZE], key)
     # 6
-    identity = read_endorsement(key.certificate)
+    identity = memory.identity(key, lambda: read_endorsement(key.certificate))
     line, product = _product(report, identity)
     layout = layout_of(product)
-    tcbs = [
-        _tcb(value, layout)
-        for value in (report.reported_tcb, report.current_tcb, report.committed_tcb, report.launch_tcb)
-    ]
-    return Genuine(report, key, identity, signer, line, product, *tcbs)
+    # Mostly they are all the same.
+    values = (report.reported_tcb, report.current_tcb, report.committed_tcb, report.launch_tcb)
+    tcbs = {value: _tcb(value, layout) for value in dict.fromkeys(values)}
+    return Genuine(report, key, identity, signer, line, product, *(tcbs[value] for value in values))
 
 
 def _authentic_key(evidence: SnpEvidence, roots: Mapping[bytes, Root], signer: str) -> chain.AuthenticKey:
@@ -243,17 +246,6 @@ def _tcb(value: int, layout: TcbLayout) -> Tcb:
         raise Rejected(
             Finding("snp.tcb.reserved", Kind.MALFORMED, str(error), section="AMD 56860, 2.2 TCB_VERSION")
         ) from error
-
-
-def _platform_denied(policy: Policy) -> Finding:
-    return Finding(
-        "platform.denied",
-        Kind.REFUSED,
-        "the policy does not name AMD SEV-SNP",
-        found="snp",
-        required=", ".join(policy.platforms),
-        section="wasmkeep policy: platforms",
-    )
 
 
 def _unsupported(check: str, message: str, found: str) -> Finding:
