@@ -1,8 +1,9 @@
 """Endorsements kept on disk, in the layout of a folder of endorsements.
 
-A VCEK is fetched once: it never changes for one product, chip and TCB; nor does a chip's CEK. Chains and
-revocation lists are fetched again when the kept copy is old. Where that fails the kept copy is used: it may
-be old, and evidence judges it by its own dates, and by the newest list the tenant has seen.
+A VCEK is fetched once: it never changes for one product, chip and TCB; nor does a chip's CEK. Chains,
+revocation lists and Intel's statements are fetched again when the kept copy is old. Where that fails the kept
+copy is used, until it is older than the caller allows: evidence judges it by its own dates, and by the newest
+list the tenant has seen. A file's time is when it was retrieved.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from wasmkeep.endorsements.documents import Cek, Document, Vcek
-from wasmkeep.endorsements.sources import Source, read_bounded
+from wasmkeep.endorsements.http import RateLimited
+from wasmkeep.endorsements.sources import Source, read_kept
 from wasmkeep.errors import SystemFailure, WasmkeepError
 from wasmkeep.whole_file import write_whole
 
@@ -34,8 +37,9 @@ class _Kept:
 class CachedSource:
     """``origin`` behind a folder that holds what it answered. Safe for several processes on one folder.
 
-    ``refetch_seconds`` is the age at which chain and revocation list are asked for again; ``clock`` is
-    seconds since 1970, injected by tests. One request at a time goes out for one document.
+    ``refetch_seconds`` is the age at which chain, list or statement is asked for again; ``maximum_age`` the
+    one at which a copy is of no use, although no newer can be had (None: never). Ages count from retrieval.
+    ``clock`` is seconds since 1970, injected by tests. One request at a time goes out for one document.
     """
 
     def __init__(
@@ -44,14 +48,16 @@ class CachedSource:
         folder: Path,
         *,
         refetch_seconds: float = REFETCH_SECONDS,
+        maximum_age: timedelta | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._origin = origin
         self._folder = folder
         self._refetch_seconds = refetch_seconds
+        self._maximum_age = maximum_age
         self._clock = clock
         self._memory: dict[Document, _Kept] = {}
-        self._failed: dict[Document, float] = {}
+        self._retry_at: dict[Document, float] = {}
         self._locks: dict[Document, asyncio.Lock] = {}
 
     async def fetch(self, document: Document, /) -> bytes:
@@ -73,6 +79,11 @@ class CachedSource:
         self._keep(document, body)
         return body
 
+    def retrieved(self, document: Document) -> datetime | None:
+        """When the copy that `fetch` gave was retrieved; None of a document that it did not give."""
+        kept = self._memory.get(document)
+        return None if kept is None else datetime.fromtimestamp(kept.fetched, UTC)
+
     async def _fetch_once(self, document: Document) -> bytes:
         kept = self._memory.get(document) or self._read(document)
         if kept is not None:
@@ -81,34 +92,36 @@ class CachedSource:
                 return kept.body
         try:
             return await self.refresh(document)
-        except WasmkeepError:
-            if kept is None:
+        except WasmkeepError as error:
+            if kept is None or self._is_useless(kept):
                 raise
-            self._failed[document] = self._clock()
+            pause = error.seconds if isinstance(error, RateLimited) else 0.0
+            self._retry_at[document] = self._clock() + max(RETRY_SECONDS, pause)
             return kept.body
 
     def _is_current(self, document: Document, kept: _Kept) -> bool:
         if isinstance(document, Vcek | Cek):
             return True
-        now = self._clock()
         # A time in the future is a wrong clock, then or now: fetch again.
-        if 0 <= now - kept.fetched < self._refetch_seconds:
+        if 0 <= self._age(kept) < self._refetch_seconds:
             return True
-        failed = self._failed.get(document)
-        return failed is not None and 0 <= now - failed < RETRY_SECONDS
+        wait = self._retry_at.get(document, 0.0) - self._clock()
+        return wait > 0 and not self._is_useless(kept)
+
+    def _is_useless(self, kept: _Kept) -> bool:
+        return self._maximum_age is not None and self._age(kept) > self._maximum_age.total_seconds()
+
+    def _age(self, kept: _Kept) -> float:
+        return self._clock() - kept.fetched
 
     def _read(self, document: Document) -> _Kept | None:
-        path = self._folder / document.file_path
         try:
-            body = read_bounded(path, document.max_bytes)
-            fetched = path.stat().st_mtime
-            document.check(body)
+            return _Kept(*read_kept(self._folder, document))
         except (OSError, WasmkeepError):
             return None  # absent, torn or foreign: fetched again and replaced
-        return _Kept(body, fetched)
 
     def _keep(self, document: Document, body: bytes) -> None:
-        self._failed.pop(document, None)
+        self._retry_at.pop(document, None)
         self._remember(document, _Kept(body, self._clock()))
         path = self._folder / document.file_path
         try:

@@ -9,20 +9,36 @@ import asyncio
 import os
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from wasmkeep.endorsements.bodies import split_chain
-from wasmkeep.endorsements.documents import CertChain, Crl, Document, Vcek
+from wasmkeep.endorsements.documents import CertChain, ChipKey, Crl, Document, Product, Vcek
 from wasmkeep.errors import InputError
 
-__all__ = ["Endorsements", "FolderSource", "Source", "collect", "read_bounded"]
+__all__ = [
+    "Authorities",
+    "DatedSource",
+    "Endorsements",
+    "FolderSource",
+    "Source",
+    "authorities",
+    "collect",
+    "read_kept",
+]
 
 
 class Source(Protocol):
     """Fetches one document; raises a ``WasmkeepError`` that names what went wrong and what to do."""
 
     async def fetch(self, document: Document, /) -> bytes: ...
+
+
+class DatedSource(Source, Protocol):
+    """A source that knows since when the tenant has what it gives."""
+
+    def retrieved(self, document: Document, /) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +51,57 @@ class Endorsements:
     crl: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """What vouches for keys of one kind and generation, all DER; of a VLEK, ``ask`` is the ASVK."""
+
+    ask: bytes
+    ark: bytes
+    crl: bytes
+
+
 async def collect(source: Source, vcek: Vcek) -> Endorsements:
     """Everything that evidence from this chip is checked against. Raises what ``source`` raises."""
     try:
         async with asyncio.TaskGroup() as group:
             certificate = group.create_task(source.fetch(vcek))
-            chain = group.create_task(source.fetch(CertChain(vcek.product)))
-            crl = group.create_task(source.fetch(Crl(vcek.product)))
+            above = group.create_task(authorities(source, vcek.product))
     except ExceptionGroup as failures:
         # The first to fail cancelled the others: a caller wants that one error, not a group of one.
         raise failures.exceptions[0] from None
+    found = above.result()
+    return Endorsements(certificate.result(), found.ask, found.ark, found.crl)
+
+
+async def authorities(source: Source, product: Product, key: ChipKey = ChipKey.VCEK) -> Authorities:
+    """What stands above a key of this kind. Raises what ``source`` raises."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            chain = group.create_task(source.fetch(CertChain(product, key)))
+            crl = group.create_task(source.fetch(Crl(product, key)))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     ask, ark = split_chain(chain.result())
-    return Endorsements(certificate.result(), ask, ark, crl.result())
+    return Authorities(ask, ark, crl.result())
 
 
 class FolderSource:
-    """A folder laid out as ``documents`` names files: exported by a machine, or collected earlier."""
+    """A folder laid out as the documents name files: exported by a machine, or fetched earlier.
+
+    A file's time is when it was retrieved; whoever copies a folder keeps the times.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._retrieved: dict[Document, float] = {}
 
     async def fetch(self, document: Document, /) -> bytes:
         """The document's bytes. Raises ``InputError`` where the folder has none, or something else there."""
         return self.read(document)
 
     def read(self, document: Document) -> bytes:
-        path = self._folder / document.file_path
         try:
-            body = read_bounded(path, document.max_bytes)
+            body, self._retrieved[document] = read_kept(self._folder, document)
         except FileNotFoundError:
             raise InputError(
                 "endorsements.missing",
@@ -73,18 +112,33 @@ class FolderSource:
         except OSError as error:
             raise InputError(
                 "endorsements.unreadable",
-                f"{path} cannot be read",
+                f"{self._folder / document.file_path} cannot be read",
                 found=error.strerror or type(error).__name__,
             ) from error
-        document.check(body)
         return body
 
+    def retrieved(self, document: Document, /) -> datetime | None:
+        """The time of the file that was read; None of a document that was not."""
+        time = self._retrieved.get(document)
+        return None if time is None else datetime.fromtimestamp(time, UTC)
 
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """A regular file's bytes; more than ``max_bytes`` is ``InputError``, other failures are ``OSError``."""
+
+def read_kept(folder: Path, document: Document) -> tuple[bytes, float]:
+    """A document in a folder, its shape checked, and its file's time in seconds since 1970.
+
+    Raises ``OSError``, ``InputError`` for no regular file or a large one, ``HostUnreachable`` (check
+    ``endorsements.body``) for something else than the document.
+    """
+    body, modified = _read(folder / document.file_path, document.max_bytes)
+    document.check(body)
+    return body, modified
+
+
+def _read(path: Path, max_bytes: int) -> tuple[bytes, float]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise InputError("endorsements.unreadable", f"{path} is not a regular file")
         body = file.read(max_bytes + 1)
     if len(body) > max_bytes:
@@ -94,4 +148,4 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
             found="more",
             required=f"at most {max_bytes} bytes",
         )
-    return body
+    return body, status.st_mtime
