@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 from wasmkeep.errors import SystemFailure
 
-__all__ = ["Call", "File", "IoctlRefused", "Pointer", "Result", "perform"]
+__all__ = ["Call", "File", "IoctlRefused", "Pointer", "Result", "perform", "system_ioctl"]
 
 _ADDRESS = struct.Struct("<Q")
 
@@ -32,6 +31,7 @@ class File(IntEnum):
     VM = 2  # what KVM_CREATE_VM gives
     VCPU = 3  # what KVM_CREATE_VCPU gives
     MACHINE = 4  # the simulated board itself; no kernel has it
+    SEV_GUEST = 5  # /dev/sev-guest, inside a guest; the simulated machine has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,23 @@ class IoctlRefused(SystemFailure):
         self.number = number
 
 
-def perform(descriptor: int, call: Call, ioctl: Callable[[int, int, int], int] = fcntl.ioctl) -> Result:
+_SYSTEM = ctypes.CDLL(None, use_errno=True)
+_SYSTEM.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong)
+
+
+def system_ioctl(descriptor: int, number: int, argument: int) -> int:
+    """``ioctl`` with an address, for which ``fcntl.ioctl`` has no room: it takes integers of 32 bits only.
+
+    Raises OSError.
+    """
+    value = int(_SYSTEM.ioctl(descriptor, number, argument))
+    if value < 0:
+        failed = ctypes.get_errno()
+        raise OSError(failed, os.strerror(failed))
+    return value
+
+
+def perform(descriptor: int, call: Call, ioctl: Callable[[int, int, int], int] = system_ioctl) -> Result:
     """Perform `call` on a real device. A refusal is a negative value, since its memory may still say why."""
     buffers = [ctypes.create_string_buffer(segment, len(segment)) for segment in call.memory]
     addresses = [ctypes.addressof(buffer) for buffer in buffers]

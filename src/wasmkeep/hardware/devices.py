@@ -8,7 +8,19 @@ from enum import StrEnum
 
 from wasmkeep.errors import PlatformUnavailable
 
-__all__ = ["DEVICES", "Device", "DeviceFound", "DeviceState", "open_device", "survey"]
+__all__ = [
+    "DEVICES",
+    "KVM",
+    "SEV",
+    "SEV_GUEST",
+    "SGX",
+    "TSM",
+    "Device",
+    "DeviceFound",
+    "DeviceState",
+    "open_device",
+    "survey",
+]
 
 
 class DeviceState(StrEnum):
@@ -36,36 +48,33 @@ class DeviceFound:
         return f"{self.device.name} ({self.state.value})"
 
 
-DEVICES = (
-    Device(
-        "/dev/sev",
-        "/dev/sev",
-        "launch AMD SEV, SEV-ES and SEV-SNP guests (host)",
-        "an EPYC processor with SEV enabled in firmware, and the kernel's ccp driver",
-    ),
-    Device(
-        "/dev/sev-guest",
-        "/dev/sev-guest",
-        "ask for SNP reports (inside a guest)",
-        "an SNP guest with the kernel's sev-guest driver",
-    ),
-    Device(
-        "configfs tsm",
-        "/sys/kernel/config/tsm/report",
-        "ask for reports (inside a guest)",
-        "a confidential guest with the kernel's tsm driver and configfs mounted",
-    ),
-    Device(
-        "/dev/sgx_enclave",
-        "/dev/sgx_enclave",
-        "run Intel SGX enclaves",
-        "a processor with SGX enabled in firmware and a kernel with SGX",
-    ),
-    Device("/dev/kvm", "/dev/kvm", "run virtual machines", "virtualisation enabled and the kvm module"),
+SEV = Device(
+    "/dev/sev",
+    "/dev/sev",
+    "launch AMD SEV, SEV-ES and SEV-SNP guests (host)",
+    "an EPYC processor with SEV enabled in firmware, and the kernel's ccp driver",
 )
+SEV_GUEST = Device(
+    "/dev/sev-guest",
+    "/dev/sev-guest",
+    "ask for SNP reports (inside a guest)",
+    "an SNP guest with the kernel's sev-guest driver",
+)
+TSM = Device(
+    "configfs tsm",
+    "/sys/kernel/config/tsm/report",
+    "ask for reports (inside a guest)",
+    "a confidential guest with the kernel's tsm driver and configfs mounted",
+)
+SGX = Device(
+    "/dev/sgx_enclave",
+    "/dev/sgx_enclave",
+    "run Intel SGX enclaves",
+    "a processor with SGX enabled in firmware and a kernel with SGX",
+)
+KVM = Device("/dev/kvm", "/dev/kvm", "run virtual machines", "virtualisation enabled and the kvm module")
 
-KVM = DEVICES[-1]
-SEV = DEVICES[0]
+DEVICES = (SEV, SEV_GUEST, TSM, SGX, KVM)
 
 
 def state_of(path: str) -> DeviceState:

@@ -93,16 +93,18 @@ def status_name(code: int) -> str:
 
 
 class FirmwareError(SystemFailure):
-    """The secure processor refused a command. ``command`` is its name, ``status`` the number it answered."""
+    """The secure processor refused a command. ``command`` is its name, ``status`` the number it answered.
 
-    def __init__(self, command: str, status: int) -> None:
+    ``remedy`` is for a caller who knows more than the status says."""
+
+    def __init__(self, command: str, status: int, remedy: str = "") -> None:
         known = status in SevStatus.__members__.values()
         super().__init__(
             "platform.firmware",
             f"the secure processor refused {command}",
             found=status_name(status),
             required="SUCCESS (0x00)",
-            remedy=_REMEDIES.get(SevStatus(status), "") if known else "",
+            remedy=remedy or (_REMEDIES.get(SevStatus(status), "") if known else ""),
         )
         self.command = command
         self.status = status
