@@ -72,7 +72,7 @@ def report(**changes: object) -> Report:
         launch_mit_vector=None,
         current_mit_vector=None,
     )
-    return replace(base, **changes)  # type: ignore[arg-type]  # changes are named fields
+    return base._replace(**changes)  # type: ignore[arg-type]  # changes are named fields
 
 
 def turin(**changes: object) -> Report:
@@ -91,7 +91,7 @@ def turin(**changes: object) -> Report:
         current_mit_vector=0x3F,
         platform_info=0x65,
     )
-    return replace(base, **changes)  # type: ignore[arg-type]  # changes are named fields
+    return base._replace(**changes)  # type: ignore[arg-type]  # changes are named fields
 
 
 def version_2(**changes: object) -> Report:
@@ -264,7 +264,7 @@ class Forge:
         """The report's 1184 bytes with a genuine signature."""
         der = self.vcek_key.sign(unsigned.signed_part(), ec.ECDSA(hashes.SHA384()))
         r, s = signatures.decode_signature(signatures.encode_signature(der))
-        return replace(unsigned, signature_r=r, signature_s=s).encode()
+        return unsigned._replace(signature_r=r, signature_s=s).encode()
 
     def evidence(self, unsigned: Report | None = None, **parts: object) -> SnpEvidence:
         """Evidence that the default policy with this pin accepts; ``parts`` replaces whole fields."""

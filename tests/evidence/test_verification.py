@@ -152,7 +152,7 @@ def test_failures_are_reported_together(forge: Forge) -> None:
 @pytest.mark.parametrize("unsigned", [make.report(), make.version_2(), make.turin()], ids=["3", "2", "5"])
 def test_nothing_unsigned_decides(forge: Forge, unsigned: Report) -> None:
     """With a bad signature there is one finding, whatever else is wrong in the report."""
-    wrong = forge.evidence(report=replace(unsigned, policy=0xB0000, signature_r=1, signature_s=1).encode())
+    wrong = forge.evidence(report=unsigned._replace(policy=0xB0000, signature_r=1, signature_s=1).encode())
     with pytest.raises(Rejected) as caught:
         judge(wrong, forge.policy())
     assert caught.value.checks == ("snp.signature",)

@@ -182,7 +182,7 @@ def test_an_older_list_after_a_newer_one(tmp_path: Path, monkeypatch: pytest.Mon
 def signed_again(hardware: BootedMachine, message: bytes, **change: object) -> bytes:
     """The offer with another report, genuinely signed by this machine's chip."""
     identity = load_or_create(STATE, "tests", PRODUCTS[hardware.product], lambda _: None)
-    report = replace(snp_report.parse(message[REPORT:]), **change)  # type: ignore[arg-type]
+    report = snp_report.parse(message[REPORT:])._replace(**change)  # type: ignore[arg-type]
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -231,7 +231,7 @@ def test_a_report_that_names_no_certificate_is_refused_evidence(
     """It is the host's doing, signed or not, and never an error in a file of the user's."""
 
     def altered(message: bytes) -> bytes:
-        return message[:REPORT] + replace(snp_report.parse(message[REPORT:]), **change).encode()  # type: ignore[arg-type]
+        return message[:REPORT] + snp_report.parse(message[REPORT:])._replace(**change).encode()  # type: ignore[arg-type]
 
     liar = Offering(altered)
     result = deploy_to_liar(liar)

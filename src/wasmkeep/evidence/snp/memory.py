@@ -16,6 +16,7 @@ from wasmkeep.evidence.roots import Root
 from wasmkeep.evidence.sev.chain import AuthenticPlatform, PlatformCertificates
 from wasmkeep.evidence.snp.certificates import RevocationList
 from wasmkeep.evidence.snp.chain import AuthenticAuthority, AuthenticKey
+from wasmkeep.evidence.snp.endorsement import EndorsedIdentity
 from wasmkeep.evidence.snp.evidence import SnpEvidence
 
 __all__ = ["ChainMemory"]
@@ -33,9 +34,10 @@ class _Recent(Generic[_Key, _Value]):
 
     def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
         """The value of ``key``, made now if it is new; what ``make`` raises is not remembered."""
-        if key in self._entries:
+        value = self._entries.get(key)
+        if value is not None:
             self._entries.move_to_end(key)
-            return self._entries[key]
+            return value
         value = self._entries[key] = make()
         if len(self._entries) > MAX_ENTRIES:
             self._entries.popitem(last=False)
@@ -47,6 +49,7 @@ class ChainMemory:
 
     def __init__(self) -> None:
         self._keys: _Recent[tuple[object, ...], AuthenticKey] = _Recent()
+        self._identities: _Recent[bytes, EndorsedIdentity] = _Recent()
         self._lists: _Recent[tuple[bytes, bytes], RevocationList] = _Recent()
         self._platforms: _Recent[tuple[object, ...], AuthenticPlatform] = _Recent()
 
@@ -57,14 +60,18 @@ class ChainMemory:
         roots: Mapping[bytes, Root],
         make: Callable[[], AuthenticKey],
     ) -> AuthenticKey:
-        """The authenticated key of these certificates under these roots."""
+        """The authenticated key of these certificates under these roots, which their pins tell apart."""
         known = (
             evidence.vcek,
             evidence.chain,
             signer,
-            tuple(roots.items()),
+            *roots,
         )
         return self._keys.get(known, make)
+
+    def identity(self, key: AuthenticKey, make: Callable[[], EndorsedIdentity]) -> EndorsedIdentity:
+        """What the authenticated key's certificate says."""
+        return self._identities.get(key.certificate.der, make)
 
     def platform(
         self,

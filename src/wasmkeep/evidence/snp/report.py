@@ -6,9 +6,8 @@ Strict: what parses re-encodes to the same bytes. Values are not judged here; `c
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import NamedTuple
 
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 
@@ -56,12 +55,12 @@ class SigningKey(IntEnum):
     NONE = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """All fields in the specification's spelling; sizes in bytes, integers as they stand.
 
     TCB fields are u64 (see `tcb.Tcb.decode`). ``cpuid_*`` are combined values, None before version 3;
     ``*_mit_vector`` are None before version 5. ``signature_r`` and ``signature_s`` are at most 576 bits.
+    A tuple, because making one of a frozen dataclass with so many fields takes longer than all the reading.
     """
 
     version: int
@@ -206,15 +205,15 @@ def parse(data: bytes) -> Report:
                 advice="a newer wasmkeep may know it",
             )
         )
-    values: list[Any] = [  # Any: `struct` gives what the layout says, in the order of the fields
+    values = (
         *fields[:_AT_CPUID],
         *(fields[_AT_CPUID:_AT_CHIP_ID] if version >= _FIRST_WITH_CPUID else (None, None, None)),
         *fields[_AT_CHIP_ID:_AT_VECTORS],
         *(fields[_AT_VECTORS:_AT_SIGNATURE] if version >= _FIRST_WITH_MITIGATION_VECTORS else (None, None)),
         int.from_bytes(fields[_AT_SIGNATURE], "little"),
         int.from_bytes(fields[_AT_SIGNATURE + 1], "little"),
-    ]
-    report = Report(*values)
+    )
+    report = Report._make(values)
     _require_zero(data, report)
     return report
 

@@ -7,6 +7,7 @@ component by component, never as one integer.
 from __future__ import annotations
 
 import operator
+import struct
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,11 +15,11 @@ __all__ = ["COMPONENTS", "Tcb", "TcbLayout"]
 
 
 class TcbLayout(Enum):
-    """Byte offsets of the components, in the order of ``COMPONENTS``; None where there is none."""
+    """The components in the order of ``COMPONENTS``, one byte each."""
 
-    FAMILY_19H = (None, 0, 1, 6, 7)
-    """Milan, Genoa (with Bergamo and Siena); bytes 2 to 5 reserved."""
-    FAMILY_1AH = (0, 1, 2, 3, 7)
+    FAMILY_19H = struct.Struct("<BB4xBB")
+    """Milan, Genoa (with Bergamo and Siena), without FMC; bytes 2 to 5 reserved."""
+    FAMILY_1AH = struct.Struct("<BBBB3xB")
     """Turin; bytes 4 to 6 reserved."""
 
 
@@ -36,10 +37,9 @@ class Tcb:
     fmc: int | None = None
 
     def __post_init__(self) -> None:
-        for name in COMPONENTS:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 0xFF:
-                raise ValueError(f"TCB component {name} must be 0 to 255, not {value}")
+        levels = self._levels()
+        if min(levels) < 0 or max(levels) > 0xFF:
+            raise ValueError(f"TCB components must be 0 to 255: {self}")
 
     @property
     def layout(self) -> TcbLayout:
@@ -48,23 +48,16 @@ class Tcb:
     @classmethod
     def decode(cls, value: int, layout: TcbLayout) -> Tcb:
         """Read a u64 as it stands in a report; ``ValueError`` when a reserved byte is not zero."""
-        raw = value.to_bytes(8, "little")
-        used = {offset for offset in layout.value if offset is not None}
-        if any(raw[offset] for offset in range(8) if offset not in used):
+        form, raw = layout.value, value.to_bytes(8, "little")
+        *fmc, bootloader, tee, snp, microcode = form.unpack(raw)
+        if form.pack(*fmc, bootloader, tee, snp, microcode) != raw:
             raise ValueError(f"reserved bytes of TCB version {value:#018x} are not zero")
-        fields = {
-            name: raw[offset]
-            for name, offset in zip(COMPONENTS, layout.value, strict=True)
-            if offset is not None
-        }
-        return cls(**fields)
+        return cls(bootloader, tee, snp, microcode, *fmc)
 
     def encode(self) -> int:
         """The u64 as it stands in a report, in the layout that ``fmc`` implies."""
-        raw = bytearray(8)
-        for name, offset in zip(COMPONENTS, self.layout.value, strict=True):
-            if offset is not None:
-                raw[offset] = getattr(self, name)
+        fmc = () if self.fmc is None else (self.fmc,)
+        raw = self.layout.value.pack(*fmc, self.bootloader, self.tee, self.snp, self.microcode)
         return int.from_bytes(raw, "little")
 
     def below(self, minimum: Tcb) -> tuple[str, ...]:
