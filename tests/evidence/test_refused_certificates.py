@@ -43,7 +43,12 @@ EXTENSIONS: dict[str, tuple[dict[str, bytes], str]] = {
     "text of another tag": (_extension("productName", b"\x0c\x05Genoa"), "snp.endorsement.extension"),
     "unknown product": (_extension("productName", make.text("Venice")), "snp.endorsement.product"),
     "another product": (_extension("productName", make.text("Milan-B0")), "snp.product"),
-    "hardware id with a tag": (_extension("hwID", b"\x04\x40" + CHIP_ID), "snp.chip.certificate"),
+    "hardware id with another tag": (
+        _extension("hwID", b"\x03\x40" + CHIP_ID),
+        "snp.endorsement.extension",
+    ),
+    "hardware id cut": (_extension("hwID", b"\x04\x40" + CHIP_ID[1:]), "snp.endorsement.extension"),
+    "hardware id of another length": (_extension("hwID", b"\x04\x06" + CHIP_ID[:6]), "snp.chip.certificate"),
     "hardware id too short": (_extension("hwID", CHIP_ID[:8]), "snp.chip.certificate"),
     "another chip": (_extension("hwID", bytes(64)), "snp.chip.certificate"),
     "another TCB": (make.extensions(OLD_TCB), "snp.tcb.certificate"),

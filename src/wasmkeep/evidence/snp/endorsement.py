@@ -1,7 +1,8 @@
 """What AMD says in an endorsement key's certificate: AMD's extensions, 1.3.6.1.4.1.3704.1 (KDS profile).
 
-Read only after the certificate's signature verified. INTEGERs are minimal DER; hwID is raw bytes without an
-inner tag. An extension of AMD's arc that this version does not know is a refusal: it may be a TCB component.
+Read only after the certificate's signature verified. INTEGERs are minimal DER. hwID is 64 bytes, or 8, as
+they are: AMD writes no inner tag, but one that it may add (OCTET STRING, as for every other extension) reads
+the same. An extension of AMD's arc that this version does not know is a refusal: it may be a TCB component.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ OID = {
 
 _NAMES = {oid: name for name, oid in OID.items()}
 _RESERVED = ("spl4", "spl5", "spl6", "spl7")
-_TAG_INTEGER, _TAG_IA5 = 0x02, 0x16
+_TAG_INTEGER, _TAG_OCTETS, _TAG_IA5 = 0x02, 0x04, 0x16
+_HW_ID_SIZES = (8, 64)
 _MAX_TEXT = 64
 _SECTION = "AMD 57230, certificate extensions"
 
@@ -80,7 +82,7 @@ def read_endorsement(certificate: Endorsement) -> EndorsedIdentity:
         product_name=product_name,
         product=product,
         tcb=_tcb(raw, layout_of(product)),
-        hw_id=raw.get("hwID"),
+        hw_id=_hw_id(raw),
         csp_id=_text(raw, "cspID") if "cspID" in raw else None,
     )
 
@@ -96,6 +98,14 @@ def _tcb(raw: dict[str, bytes], layout: TcbLayout) -> Tcb:
         microcode=_integer(raw, "ucodeSPL"),
         fmc=_integer(raw, "fmcSPL") if has_fmc else None,
     )
+
+
+def _hw_id(raw: dict[str, bytes]) -> bytes | None:
+    """By length alone, so that no value can be read in two ways."""
+    value = raw.get("hwID")
+    if value is None or len(value) in _HW_ID_SIZES:
+        return value
+    return _value(raw, "hwID", _TAG_OCTETS, max(_HW_ID_SIZES))
 
 
 def _known(oid: str) -> str:

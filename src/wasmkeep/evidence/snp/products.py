@@ -32,6 +32,7 @@ MODEL_LINES = (
 )
 
 PRODUCTS = ("Milan", "Genoa", "Turin")
+_CERTIFICATE_NAMES = {name: name for name in PRODUCTS} | {"Bergamo": "Genoa", "Siena": "Genoa"}
 
 
 def line_of(family: int, model: int) -> ModelLine | None:
@@ -50,6 +51,6 @@ def layout_of(product: str) -> TcbLayout:
 
 
 def product_of_certificate(product_name: str) -> str | None:
-    """The product in a certificate's productName (older ones add a stepping: ``Milan-B0``), or None."""
-    product = product_name.partition("-")[0]
-    return product if product in PRODUCTS else None
+    """The product in a certificate's productName (older ones add a stepping: ``Milan-B0``), or None. Genoa's
+    authorities vouch for Bergamo and Siena, whichever of the names they write."""
+    return _CERTIFICATE_NAMES.get(product_name.partition("-")[0])

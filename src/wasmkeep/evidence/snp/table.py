@@ -1,7 +1,9 @@
 """The certificate table of an extended guest request: GUID, offset, length (AMD 56421, 4.1.8.1).
 
-GUID bytes stand in text order (RFC 4122), not mixed-endian as elsewhere in firmware. Strict: known GUIDs
-once each, contents behind the table in the order of their entries, nothing but zeros between and after them.
+GUID bytes stand in text order (RFC 4122), not mixed-endian as elsewhere in firmware. Strict: each GUID once,
+contents behind the table, nothing but zeros between and after them. Entries that are not AMD's are bounded
+like the others and left unread: clouds put their own beside the certificates, such as Google's endorsement of
+its firmware.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ __all__ = ["MAX_TABLE_SIZE", "CertificateTable", "decode", "encode"]
 MAX_TABLE_SIZE = 64 * 1024
 """Bytes; four certificates and a list fit in a quarter of it."""
 
+_MAX_ENTRIES = 16
 _ENTRY = struct.Struct("<16s I I")
 _END = bytes(_ENTRY.size)
 _GUIDS = {
@@ -53,32 +56,25 @@ def encode(table: CertificateTable) -> bytes:
 
 
 def decode(data: bytes) -> CertificateTable:
-    """Read a table. Raises `Rejected` ``snp.certificates.table``: too long, an unknown or repeated GUID,
-    contents that leave a gap, overlap or pass the end, or bytes behind them that are not zero."""
+    """Read a table. Raises `Rejected` ``snp.certificates.table``: too long, no end, a repeated GUID, contents
+    that are empty, overlap or pass the end, or other bytes that are not zero."""
     if len(data) > MAX_TABLE_SIZE:
         raise _malformed("the certificate table is too long", f"{len(data)} bytes", f"≤ {MAX_TABLE_SIZE}")
     entries = _entries(data)
-    found: dict[str, bytes] = {}
-    expected = _ENTRY.size * (len(entries) + 1)
+    _require_apart(data, entries)
+    found: dict[bytes, bytes] = {}
     for guid, offset, length in entries:
-        name = _NAMES.get(guid)
-        if name is None or name in found:
-            word = "unknown" if name is None else "repeated"
+        if guid in found:
             raise _malformed(
-                f"an {word} entry in the certificate table", str(UUID(bytes=guid)), "each GUID once"
+                "a repeated entry in the certificate table", str(UUID(bytes=guid)), "each GUID once"
             )
-        if offset < expected or not length or offset + length > len(data) or any(data[expected:offset]):
-            raise _malformed("an entry of the certificate table lies elsewhere", hex(offset), hex(expected))
-        found[name] = data[offset : offset + length]
-        expected = offset + length
-    if any(data[expected:]):
-        raise _malformed("bytes behind the certificate table", "not zero", "nothing, or zeros")
-    return CertificateTable(**found)
+        found[guid] = data[offset : offset + length]
+    return CertificateTable(**{name: found[guid] for guid, name in _NAMES.items() if guid in found})
 
 
 def _entries(data: bytes) -> list[tuple[bytes, int, int]]:
     entries: list[tuple[bytes, int, int]] = []
-    for index in range(len(_GUIDS) + 1):
+    for index in range(_MAX_ENTRIES + 1):
         raw = data[index * _ENTRY.size : (index + 1) * _ENTRY.size]
         if raw == _END:
             return entries
@@ -86,8 +82,21 @@ def _entries(data: bytes) -> list[tuple[bytes, int, int]]:
             break
         entries.append(_ENTRY.unpack(raw))
     raise _malformed(
-        "the certificate table has no end", "", f"at most {len(_GUIDS)} entries and a zero entry"
+        "the certificate table has no end", "", f"at most {_MAX_ENTRIES} entries and a zero entry"
     )
+
+
+def _require_apart(data: bytes, entries: list[tuple[bytes, int, int]]) -> None:
+    """Contents lie behind the table, in any order, each in its own place, with zeros around them."""
+    behind = _ENTRY.size * (len(entries) + 1)
+    for _, offset, length in sorted(entries, key=lambda entry: entry[1]):
+        if offset < behind or not length or offset + length > len(data) or any(data[behind:offset]):
+            raise _malformed(
+                "an entry of the certificate table lies elsewhere", f"{offset:#x}", f"{behind:#x}"
+            )
+        behind = offset + length
+    if any(data[behind:]):
+        raise _malformed("bytes behind the certificate table", "not zero", "nothing, or zeros")
 
 
 def _malformed(message: str, found: str, required: str) -> Rejected:
