@@ -53,9 +53,14 @@ class Blobs:
 
 
 class Provider(Protocol):
-    name: str
-    floor: int
-    attributes: frozenset[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def floor(self) -> int: ...
+
+    @property
+    def attributes(self) -> frozenset[str]: ...
 
     def report(self, request: Request) -> Blobs:
         """Raises OSError."""
