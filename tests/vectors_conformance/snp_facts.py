@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from hashlib import sha256
 
 from cryptography import x509
@@ -68,7 +67,7 @@ def _report_facts(material: Material) -> Facts:
         return read_endorsement(material.endorsement).tcb
 
     return {
-        **{one.name: field(one.name) for one in fields(Report)},
+        **{name: field(name) for name in Report._fields},
         **{f"policy_{(one.name or '').lower()}": bit(one) for one in GuestPolicyBit},
         **{f"{name}_tcb": tcb_parts(name) for name in _TCBS},
         **{name: field(name) for name in ("mask_chip_key", "author_key_en", "signing_key", "chip_id_masked")},
@@ -145,8 +144,8 @@ def _endorsement_facts(material: Material, roots: Mapping[bytes, Root]) -> Facts
         "vek_struct_version": lambda: read_endorsement(certificate).struct_version,
         "vek_csp_id": lambda: read_endorsement(certificate).csp_id,
         "csp_id": lambda: read_endorsement(certificate).csp_id,
-        "hwid": lambda: read_endorsement(certificate).hw_id,
-        "hwid_bytes": lambda: _size(read_endorsement(certificate).hw_id),
+        "hwid": lambda: _raw_hardware_id(material),
+        "hwid_bytes": lambda: _size(_raw_hardware_id(material)),
         "vek_extensions": lambda: _extensions(material),
         "reissued_vcek_same_public_key": lambda: _reissued(material, roots),
         "reissued_vlek_same_public_key": lambda: _reissued(material, roots),
@@ -155,6 +154,11 @@ def _endorsement_facts(material: Material, roots: Mapping[bytes, Root]) -> Facts
 
 def _size(value: bytes | None) -> int | None:
     return None if value is None else len(value)
+
+
+def _raw_hardware_id(material: Material) -> bytes | None:
+    """The extension's value as it stands, with an inner tag where it has one."""
+    return dict(material.endorsement.extensions).get(OID["hwID"])
 
 
 def _reissued(material: Material, roots: Mapping[bytes, Root]) -> bool:
@@ -180,7 +184,7 @@ def _extensions(material: Material) -> Mapping[str, object]:
     return {
         "structVersion": identity.struct_version,
         "productName": identity.product_name,
-        "hwid": identity.hw_id,
+        "hwid": _raw_hardware_id(material),
         "cspid": identity.csp_id,
         **_tcb(identity.tcb),
         **reserved,
