@@ -1,4 +1,4 @@
-"""``wasmkeep endorsements fetch``: certificates and the revocation list, to judge evidence offline later."""
+"""``wasmkeep endorsements fetch``: certificates, lists and statements, to judge evidence offline later."""
 
 from __future__ import annotations
 
@@ -9,102 +9,99 @@ from wasmkeep.cli.console import Block
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from wasmkeep.cli.console import Console
-    from wasmkeep.endorsements import Document, Product
+    from wasmkeep.cli.endorsements_places import Services
+    from wasmkeep.endorsements import CachedSource, Document
 
 __all__ = ["configure", "execute"]
 
 _PRODUCTS = ("naples", "rome", "milan", "genoa", "turin")
+_LONGEST_PAUSE = 120.0
+"""Seconds to wait for a service that limits its rate; for longer ones the user may come back."""
+_ATTEMPTS = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument(
-        "report", nargs="?", metavar="REPORT", help="also the certificate of the key that signed it"
+        "files", nargs="*", metavar="FILE", help="what vouches for this report, quote or collection"
     )
-    parser.add_argument("--product", choices=_PRODUCTS, help="the generation, without a report's")
-    parser.add_argument(
+    amd = parser.add_argument_group("AMD")
+    amd.add_argument("--product", choices=_PRODUCTS, help="the generation, without a report's")
+    amd.add_argument("--vlek", action="store_true", help="the authority above VLEKs instead of VCEKs")
+    amd.add_argument(
         "--sev", action="store_true", help="ASK and ARK for SEV and SEV-ES, instead of chain and list"
     )
-    parser.add_argument(
+    amd.add_argument(
         "--chip-id", metavar="HEX", help="with --sev: also this chip's CEK, by the 128 digits of its GET_ID"
     )
-    parser.add_argument(
-        "--to", required=True, metavar="FOLDER", help="where they go; what is there is replaced"
+    intel = parser.add_argument_group("Intel")
+    intel.add_argument("--fmspc", metavar="HEX", help="the family of platforms, 12 digits, without a quote's")
+    intel.add_argument("--tee", choices=("tdx", "sgx"), help="with --fmspc: for one of the two")
+    intel.add_argument(
+        "--ca", choices=("processor", "platform"), help="with --fmspc: the list of one of the two authorities"
     )
     parser.add_argument(
-        "--from", dest="source", metavar="URL", help="the service; default: AMD's own addresses"
+        "--to", metavar="FOLDER", help="where they go; what is there is replaced; default: the cache"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="URL",
+        help="the service; default: those in endorsements.toml, else AMD's and Intel's own",
     )
     parser.epilog = "Nothing that is fetched is believed: `wasmkeep evidence verify` checks it."
     flags.add_output_flags(parser)
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    """Fetch chain, revocation list, and where a report is named its key's certificate."""
+    """Fetch every document that is asked for, whatever is kept already, except what never changes."""
     import asyncio
-
-    return asyncio.run(_fetch(options, _of_sev(options) if options.sev else _of_snp(options), console))
-
-
-def _of_sev(options: argparse.Namespace) -> tuple[Document, ...]:
-    """ASK and ARK of the generation, and where a chip is named its CEK."""
-    from wasmkeep.endorsements import Cek, SevCa, SevProduct
-    from wasmkeep.errors import UsageError
-
-    if options.product is None or options.report is not None:
-        raise UsageError("usage", "--sev is about a generation and a chip", required="--product, no REPORT")
-    pair = SevCa(SevProduct.named(options.product))
-    return (pair,) if options.chip_id is None else (pair, Cek.of_request(options.chip_id))
-
-
-def _of_snp(options: argparse.Namespace) -> tuple[Document, ...]:
-    from wasmkeep.endorsements import CertChain, Crl
-    from wasmkeep.errors import UsageError
-
-    if options.chip_id is not None:
-        raise UsageError("usage", "--chip-id needs --sev", required="--sev, or a REPORT")
-    product, documents = _of_report(options)
-    return (CertChain(product), Crl(product), *documents)
-
-
-def _of_report(options: argparse.Namespace) -> tuple[Product, tuple[Document, ...]]:
-    """The generation, by the report's CPUID or the flag, and the certificate to ask for."""
-    from wasmkeep.cli.evidence_files import read_report
-    from wasmkeep.endorsements import Product, Vcek
-    from wasmkeep.errors import UsageError
-    from wasmkeep.evidence.snp.products import line_of
-    from wasmkeep.evidence.snp.report import parse
-
-    named = options.product
-    if options.report is None:
-        if named is None:
-            raise UsageError("usage", "whose endorsements?", required="a REPORT, or --product")
-        return Product.named(named), ()
-    report = parse(read_report(options.report))
-    if report.cpuid_family is not None and report.cpuid_model is not None:
-        line = line_of(report.cpuid_family, report.cpuid_model)
-        named = line.product if line else named
-    if named is None:
-        raise UsageError(
-            "usage", f"{options.report} does not say which processor made it", required="--product"
-        )
-    product = Product.named(named)
-    return product, (Vcek.of_report(product, report.chip_id, report.reported_tcb.to_bytes(8, "little")),)
-
-
-async def _fetch(options: argparse.Namespace, documents: tuple[Document, ...], console: Console) -> int:
     from pathlib import Path
 
-    from wasmkeep.cli.progress import progress
-    from wasmkeep.endorsements import VendorSource, CachedSource, HttpSource
+    from wasmkeep.cli.endorsements_asked import documents
+    from wasmkeep.cli.endorsements_places import ONLINE, cache_folder, services_at
 
-    async with VendorSource() if options.source is None else HttpSource(options.source) as service:
-        kept = CachedSource(service, Path(options.to))
-        for document in documents:
-            path = str(Path(options.to) / document.file_path)
-            with progress(console, "fetching", "fetching", document.file_path):
-                body = await kept.refresh(document)
-            facts = {"file": path, "size": len(body), "source": options.source or "AMD"}
-            console.show(Block("fetched", "fetched", (f"{path} ({len(body)} B), not checked",), facts))
+    asked = documents(options)
+    services = services_at(options.source or ONLINE)
+    folder = Path(options.to) if options.to is not None else cache_folder(services.addresses)
+    asyncio.run(_fetch(asked, services, folder, console))
     return 0
+
+
+async def _fetch(documents: tuple[Document, ...], services: Services, folder: Path, console: Console) -> None:
+    from wasmkeep.endorsements import CachedSource
+
+    async with services.open() as service:
+        kept = CachedSource(service, folder)
+        for document in documents:
+            body = await _patiently(kept, document, console)
+            path = folder / document.file_path
+            origin = services.origin_of(document)
+            facts = {"file": str(path), "size": len(body), "source": origin}
+            console.show(Block("fetched", "fetched", (f"{path} ({len(body)} B), not checked",), facts))
+
+
+async def _patiently(kept: CachedSource, document: Document, console: Console) -> bytes:
+    """One document; a service that limits its rate is asked again when it allows, a few times.
+
+    Raises what the source raises.
+    """
+    import asyncio
+
+    from wasmkeep.cli.progress import progress
+    from wasmkeep.endorsements import Cek, RateLimited, Vcek
+
+    unchanging = isinstance(document, Vcek | Cek)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            with progress(console, "fetching", "fetching", document.file_path):
+                return await (kept.fetch(document) if unchanging else kept.refresh(document))
+        except RateLimited as limited:
+            if limited.seconds > _LONGEST_PAUSE:
+                raise
+            with progress(console, "waiting", "waiting", f"{limited.seconds:.0f} s, as the service asks"):
+                await asyncio.sleep(limited.seconds)
+    return await kept.refresh(document)

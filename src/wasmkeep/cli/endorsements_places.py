@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import timedelta
 
-    from wasmkeep.endorsements import Addresses, VendorSource
+    from wasmkeep.endorsements import Addresses, Document, VendorSource
     from wasmkeep.endorsements.sources import DatedSource
 
 __all__ = ["ONLINE", "Services", "cache_folder", "is_service", "opened", "services_at"]
@@ -39,7 +39,7 @@ _KEYS = ("amd", "intel", "authority")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``authority`` is a PEM file of authorities for the services' own certificates, beside the usual ones."""
+    """``authority`` is a PEM file of authorities for the services' own certificates, beside others."""
 
     addresses: Addresses
     authority: Path | None = None
@@ -50,6 +50,14 @@ class Services:
 
         verify = True if self.authority is None else _trusting(self.authority)
         return VendorSource(self.addresses, verify=verify)
+
+    def origin_of(self, document: Document) -> str:
+        """The address, or the vendor, that the document comes from."""
+        from wasmkeep.endorsements import IntelDocument
+
+        if isinstance(document, IntelDocument):
+            return self.addresses.intel or "Intel"
+        return self.addresses.amd or "AMD"
 
 
 def is_service(where: str) -> bool:
@@ -86,13 +94,18 @@ async def opened(where: str, maximum_age: timedelta | None = None) -> AsyncItera
     from wasmkeep.endorsements import CachedSource, FolderSource
 
     if not is_service(where):
-        if not Path(where).is_dir():
-            raise InputError("input.directory", f"there is no folder {where}", required="a folder, or a URL")
-        yield FolderSource(Path(where))
+        yield FolderSource(_folder(where))
         return
     services = services_at(where)
     async with services.open() as origin:
         yield CachedSource(origin, cache_folder(services.addresses), maximum_age=maximum_age)
+
+
+def _folder(where: str) -> Path:
+    folder = Path(where)
+    if not folder.is_dir():
+        raise InputError("input.directory", f"there is no folder {where}", required="a folder, or a URL")
+    return folder
 
 
 def _configured() -> Services:

@@ -16,7 +16,15 @@ from wasmkeep.endorsements.documents import (
     Vcek,
 )
 from wasmkeep.endorsements.http import HttpSource, RateLimited
-from wasmkeep.endorsements.intel import PckAuthority, PckCrl, QeIdentity, RootCaCrl, TcbInfo, Tee
+from wasmkeep.endorsements.intel import (
+    IntelDocument,
+    PckAuthority,
+    PckCrl,
+    QeIdentity,
+    RootCaCrl,
+    TcbInfo,
+    Tee,
+)
 from wasmkeep.endorsements.sources import Endorsements, FolderSource, Source, collect
 from wasmkeep.endorsements.vendors import Addresses, VendorSource
 
@@ -31,6 +39,7 @@ __all__ = [
     "Endorsements",
     "FolderSource",
     "HttpSource",
+    "IntelDocument",
     "PckAuthority",
     "PckCrl",
     "Product",
