@@ -175,10 +175,8 @@ def _signature_facts(case: _Case) -> Facts:
         "signer_chains_valid": lambda: (
             _chained(case.collateral.tcb_chain) and _chained(case.collateral.qe_chain)
         ),
-        "root_crl_signature_valid": lambda: _list_signed(
-            case.raw.root_ca_crl, case.collateral.list_chain[-1]
-        ),
-        "pck_crl_signature_valid": lambda: _list_signed(case.raw.pck_crl, case.collateral.list_chain[0]),
+        "root_crl_signature_valid": lambda: _signed(case.raw.root_ca_crl, case.collateral.list_chain[-1]),
+        "pck_crl_signature_valid": lambda: _signed(case.raw.pck_crl, case.collateral.list_chain[0]),
     }
 
 

@@ -22,6 +22,19 @@ _JUDGES: Mapping[str, Judge] = {
     "sgx": dcap_rows.judge,
 }
 
+# Whatever a row's bytes make a verifier raise but `Rejected` is a failure of that row, not of the run.
+_FAILURES = (
+    UnusableIndex,
+    WasmkeepError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 def judge(row: VectorRow, policy: Policy) -> Outcome:
     """One row. A row that cannot be run, or whose files are not the index's, has failed."""
@@ -36,7 +49,7 @@ def judge(row: VectorRow, policy: Policy) -> Outcome:
 def _run(by_technology: Judge, row: VectorRow, policy: Policy, outcome: Outcome) -> None:
     try:
         by_technology(row, policy, outcome)
-    except (UnusableIndex, WasmkeepError, OSError, ValueError, LookupError, TypeError) as error:
+    except _FAILURES as error:
         outcome.problems.append(f"cannot be run: {type(error).__name__}: {error}")
         return
     if not outcome.compared and not outcome.notes:
