@@ -191,3 +191,26 @@ def test_the_moment_may_be_in_any_zone(forge: Forge) -> None:
 def test_another_kind_of_evidence_is_misuse(forge: Forge) -> None:
     with pytest.raises(TypeError):
         verify(object(), forge.policy(), at=AT, binding=UNBOUND, reference_values={})  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_age_of_evidence_is_that_of_its_challenge(forge: Forge) -> None:
+    policy = forge.policy(max_evidence_age_s=600)
+    for seconds in (0, 600):
+        assert judge(forge.evidence(), policy, challenged_at=AT - timedelta(seconds=seconds)).bound
+    wrong: list[dict[str, object]] = [
+        {"challenged_at": None},
+        {"challenged_at": AT, "binding": UNBOUND},
+        {"challenged_at": AT - timedelta(seconds=601)},
+        {"challenged_at": AT + timedelta(seconds=1)},
+    ]
+    for arguments in wrong:
+        with pytest.raises(Rejected) as caught:
+            judge(forge.evidence(), policy, **arguments)
+        assert caught.value.checks == ("evidence.age",)
+    assert judge(forge.evidence(), forge.policy(), challenged_at=AT - timedelta(days=999)).bound
+
+
+def test_the_age_is_reported_with_what_else_is_wrong(forge: Forge) -> None:
+    with pytest.raises(Rejected) as caught:
+        judge(forge.evidence(make.report(vmpl=1)), forge.policy(max_evidence_age_s=1))
+    assert caught.value.checks == ("snp.vmpl", "evidence.age")

@@ -7,7 +7,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from wasmkeep.evidence.age import age_finding, reported_together
 from wasmkeep.evidence.binding import UNBOUND, Unbound
+from wasmkeep.evidence.dcap.evidence import SgxEvidence, TdxEvidence
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.sev import checks as sev_checks
@@ -26,7 +28,7 @@ _DIGEST_SIZES = (48, 32)
 
 
 def verify(
-    evidence: SnpEvidence | SevEvidence,
+    evidence: SnpEvidence | SevEvidence | TdxEvidence | SgxEvidence,
     policy: Policy,
     *,
     at: datetime,
@@ -35,52 +37,78 @@ def verify(
     host_data: bytes | Unbound = UNBOUND,
     crl_not_older_than: Mapping[str, datetime] = NO_LISTS_SEEN,
     crl_retrieved: datetime | None = None,
+    challenged_at: datetime | None = None,
     memory: ChainMemory | None = None,
     sev_keys: SevKeys | None = None,
 ) -> AttestationResult:
     """Judge evidence against a policy at a moment.
 
     ``at`` is an aware datetime: now for a session, the time of the run for a receipt. ``binding`` is the 64
-    bytes that the report data must equal, or `UNBOUND`. ``reference_values`` maps launch digests (SNP: 48
-    bytes, SEV: 32) to names; a digest counts only if the policy's ``runtime`` lists its name (or the digest
-    itself). ``host_data`` is the 32 bytes that HOST_DATA must equal, or `UNBOUND`, as always for SEV, which
-    has none. ``crl_not_older_than`` maps root pins (``sha256:…``) to the issue date of the newest revocation
+    bytes that the report data must equal, or `UNBOUND`. ``reference_values`` maps launch digests (48 bytes:
+    SNP's and TDX's MRTD; 32: SEV's and SGX's MRENCLAVE) to names; a digest counts only if the policy's ``runtime`` lists its name (or the digest
+    itself). ``host_data`` is the 32 bytes that HOST_DATA must equal, or `UNBOUND`, as always for SEV, TDX
+    and SGX, which have none. ``crl_not_older_than`` maps root pins (``sha256:…``) to the issue date of the newest revocation
     list seen; an older one is refused. ``crl_retrieved`` is when the caller itself got the list from where
-    it trusts to ask: the policy's maximum age counts from then, else from the list's issue. ``memory``
-    spares a caller who judges much evidence of one chip to have its certificates checked each time.
-    ``sev_keys`` are the tenant's own for a SEV launch; evidence of one is refused without them
-    (``sev.tenant-only``).
+    it trusts to ask: the policy's maximum age counts from then, else from the list's issue.
+    ``challenged_at`` is when the challenge in ``binding`` was made, for a policy that limits the age of
+    evidence (``evidence.age``). ``memory`` spares a caller who judges much evidence of one chip to have its
+    certificates checked each time. ``sev_keys`` are the tenant's own for a SEV launch; evidence of one is
+    refused without them (``sev.tenant-only``).
 
     Returns the result or raises `Rejected` with every failed check; the steps are in
-    `wasmkeep.evidence.snp.checks` and `wasmkeep.evidence.sev.checks`. ``ValueError`` or ``TypeError`` for
+    `wasmkeep.evidence.snp.checks`, `wasmkeep.evidence.sev.checks`, `wasmkeep.evidence.tdx.checks` and
+    `wasmkeep.evidence.sgx.checks`. ``ValueError`` or ``TypeError`` for
     arguments that our own code got wrong.
     """
     _require_aware(at)
-    for moment in (*crl_not_older_than.values(), *((crl_retrieved,) if crl_retrieved else ())):
-        _require_aware(moment)
+    for moment in (*crl_not_older_than.values(), crl_retrieved, challenged_at):
+        if moment is not None:
+            _require_aware(moment)
     _require_size("binding", binding, _BINDING_SIZE)
     _require_size("host_data", host_data, _HOST_DATA_SIZE)
     for digest in reference_values:
         _require_size("a reference value", digest, *_DIGEST_SIZES)
     memory = memory if memory is not None else ChainMemory()
-    if isinstance(evidence, SnpEvidence):
-        return snp_checks.verify(
-            evidence,
-            policy,
-            at=at,
-            binding=binding,
-            host_data=host_data,
-            reference_values=reference_values,
-            crl_not_older_than=crl_not_older_than,
-            crl_retrieved=crl_retrieved,
-            memory=memory,
-        )
-    if isinstance(evidence, SevEvidence):
-        if not isinstance(host_data, Unbound):
-            raise ValueError("SEV has no host data of 32 bytes: its proof covers the tenant's key")
-        session = sev_checks.Session(at, binding, reference_values, sev_keys)
-        return sev_checks.verify(evidence, policy, session, memory)
+    with reported_together(age_finding(policy, at, challenged_at, binding)):
+        if isinstance(evidence, SnpEvidence):
+            return snp_checks.verify(
+                evidence,
+                policy,
+                at=at,
+                binding=binding,
+                host_data=host_data,
+                reference_values=reference_values,
+                crl_not_older_than=crl_not_older_than,
+                crl_retrieved=crl_retrieved,
+                memory=memory,
+            )
+        if isinstance(evidence, SevEvidence):
+            if not isinstance(host_data, Unbound):
+                raise ValueError("SEV has no host data of 32 bytes: its proof covers the tenant's key")
+            session = sev_checks.Session(at, binding, reference_values, sev_keys)
+            return sev_checks.verify(evidence, policy, session, memory)
+        if isinstance(evidence, TdxEvidence | SgxEvidence):
+            if not isinstance(host_data, Unbound):
+                raise ValueError("TDX and SGX have no host data of 32 bytes")
+            return _verify_quote(evidence, policy, at, binding, reference_values)
     raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
+
+
+def _verify_quote(
+    evidence: TdxEvidence | SgxEvidence,
+    policy: Policy,
+    at: datetime,
+    binding: bytes | Unbound,
+    reference_values: Mapping[bytes, str],
+) -> AttestationResult:
+    """Intel's checks are loaded where they are needed: most callers have AMD's evidence only."""
+    if isinstance(evidence, TdxEvidence):
+        from wasmkeep.evidence.tdx.checks import verify as verify_tdx
+
+        return verify_tdx(evidence, policy, at=at, binding=binding, reference_values=reference_values)
+    from wasmkeep.evidence.sgx.checks import verify as verify_sgx
+
+    return verify_sgx(evidence, policy, at=at, binding=binding, reference_values=reference_values)
 
 
 def _require_aware(moment: datetime) -> None:

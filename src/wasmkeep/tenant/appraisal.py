@@ -82,10 +82,13 @@ class Appraiser:
         self._reference_values = reference_values(policy, memory, "snp")
         self._image_sizes = image_sizes(policy, memory, "snp")
 
-    async def appraise(self, session: TenantSession, offer: Offer, product_hint: str) -> Appraisal:
+    async def appraise(
+        self, session: TenantSession, offer: Offer, product_hint: str, challenged_at: datetime
+    ) -> Appraisal:
         """Raises Rejected, or what the source of endorsements raises; nothing was sent to the keep then.
 
         ``product_hint`` is the host's word, used to name certificates where the report has no CPUID.
+        ``challenged_at`` is when the session's nonce was made.
         """
         began = time.monotonic_ns()
         claimed = snp_report.parse(offer.evidence)
@@ -101,6 +104,7 @@ class Appraiser:
             reference_values=self._reference_values,
             host_data=session.tenant_key_digest,
             crl_not_older_than=self._newest_crls,
+            challenged_at=challenged_at,
             memory=self._chains,
         )
         if result.reference is None:

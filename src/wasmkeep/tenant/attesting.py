@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -96,6 +97,7 @@ class InGuest:
         self._client = client
         self._policy = policy
         self._prepared = prepared
+        self._challenged_at = datetime.now(UTC)
         self.session = TenantSession(
             tee="snp",
             signing_key=Ed25519PrivateKey.generate(),
@@ -116,7 +118,7 @@ class InGuest:
     async def prove(self, channel: Channel, product: str) -> Appraisal:
         message = await first_message(channel, "the keep's offer", OFFER_TIMEOUT)
         offer = self.session.receive_offer(message)
-        self._appraisal = await self._appraiser.appraise(self.session, offer, product)
+        self._appraisal = await self._appraiser.appraise(self.session, offer, product, self._challenged_at)
         return self._appraisal
 
     def deliver(self, shipment: Shipment) -> Iterator[bytes]:

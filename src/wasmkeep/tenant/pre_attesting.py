@@ -62,6 +62,7 @@ class PreAttested:
         self._policy = policy
         self._memory = prepared.keep_memory
         self._signing_key = Ed25519PrivateKey.generate()
+        self._challenged_at = datetime.now(UTC)
         self._nonce = os.urandom(NONCE_SIZE)
         tenant_key = self._signing_key.public_key().public_bytes_raw()
         self.request = request_for(prepared, kind, self._nonce, hashlib.sha256(tenant_key).digest())
@@ -122,6 +123,7 @@ class PreAttested:
             at=datetime.now(UTC),
             binding=self._session.report_data,
             reference_values=values,
+            challenged_at=self._challenged_at,
             memory=self._client.chains,
             sev_keys=self.keys,
         )

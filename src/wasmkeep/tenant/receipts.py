@@ -262,6 +262,7 @@ def _appraise(
         reference_values=reference_values,
         host_data=evidence.UNBOUND if file.tenant_only else file.binding.tenant_key_digest,
         crl_not_older_than=crl_not_older_than,
+        challenged_at=at,  # the run that it vouches for was the answer to its challenge
         sev_keys=keys,
     )
 
