@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from types import MappingProxyType
 
 from wasmkeep import __version__
@@ -59,7 +60,7 @@ class RevocationPolicy:
         return timedelta(days=self.max_age_days)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """A whole policy. ``name`` is for screens (a file name, or ``default``) and decides nothing.
 
@@ -143,17 +144,17 @@ class Policy:
             )
         return replace(self, simulated=pin)
 
-    @property
+    @cached_property
     def runtime_names(self) -> tuple[str, ...]:
         """The entries of ``runtime`` that are names."""
         return tuple(entry for entry in self.runtime if not is_digest(entry))
 
-    @property
+    @cached_property
     def runtime_digests(self) -> tuple[bytes, ...]:
         """The entries of ``runtime`` that are launch digests: 48 bytes (SNP, TDX) or 32 (SEV, SGX)."""
         return tuple(bytes.fromhex(entry) for entry in self.runtime if is_digest(entry))
 
-    @property
+    @cached_property
     def roots(self) -> Mapping[bytes, Root]:
         """The roots a chain of AMD's may end at, by SPKI digest: the pinned simulator's alone, or AMD's."""
         if self.simulated is None:

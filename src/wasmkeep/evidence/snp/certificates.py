@@ -77,7 +77,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What every certificate here has. Times are aware; ``label`` says which part of a chain it is."""
+    """What every certificate here has. Times are aware; ``label`` says which part of a chain it is;
+    ``common_name`` is the subject's, empty where it has none or several."""
 
     label: str
     der: bytes
@@ -88,11 +89,7 @@ class Signed:
     not_after: datetime
     signature: bytes
     signed_part: bytes
-
-    @property
-    def common_name(self) -> str:
-        names = self.subject.get_attributes_for_oid(x509.OID_COMMON_NAME)
-        return str(names[0].value) if len(names) == 1 else ""
+    common_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +228,20 @@ def _load(der: bytes, label: str) -> tuple[x509.Certificate, int]:
 
 def _common(
     certificate: x509.Certificate, serial: int, label: str, der: bytes
-) -> tuple[str, bytes, x509.Name, x509.Name, int, datetime, datetime, bytes, bytes]:
+) -> tuple[str, bytes, x509.Name, x509.Name, int, datetime, datetime, bytes, bytes, str]:
+    subject = _guard(label, lambda: certificate.subject)
+    names = subject.get_attributes_for_oid(x509.OID_COMMON_NAME)
     return (
         label,
         der,
-        _guard(label, lambda: certificate.subject),
+        subject,
         _guard(label, lambda: certificate.issuer),
         serial,
         _guard(label, lambda: certificate.not_valid_before_utc),
         _guard(label, lambda: certificate.not_valid_after_utc),
         certificate.signature,
         certificate.tbs_certificate_bytes,
+        str(names[0].value) if len(names) == 1 else "",
     )
 
 

@@ -202,7 +202,7 @@ def _revoked(crl: RevocationList, authority: AuthenticAuthority) -> list[Finding
             advice="the host serves an old chain: fetch it again from AMD's key distribution service",
         )
         for certificate in (authority.ask, authority.ark)
-        if certificate.issuer == crl.issuer and certificate.serial in crl.serials
+        if certificate.serial in crl.serials and certificate.issuer == crl.issuer
     ]
 
 

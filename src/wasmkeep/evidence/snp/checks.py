@@ -50,7 +50,7 @@ from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.platforms import platform_denied
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
-from wasmkeep.evidence.roots import Root
+from wasmkeep.evidence.roots import AMD_ROOTS, Root
 from wasmkeep.evidence.snp import certificates, chain, outcome, rules, signatures
 from wasmkeep.evidence.snp.case import Case
 from wasmkeep.evidence.snp.certificates import RevocationList
@@ -66,6 +66,7 @@ __all__ = ["Genuine", "authenticate", "verify"]
 _CHAIN_LENGTH = 2
 _ALGO_ECDSA_P384_SHA384 = 1
 _REPORT = "AMD 56860, 7.3 ATTESTATION_REPORT"
+_VENDOR_ROOTS = {pin: root for pin, root in AMD_ROOTS.items() if root.product in PRODUCTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> 
     # 4, first half: what the report says of its signer, so that the certificate has a name
     signer = _signer(report)
     # 3
-    roots = {pin: root for pin, root in policy.roots.items() if root.simulated or root.product in PRODUCTS}
+    roots = _VENDOR_ROOTS if policy.simulated is None else policy.roots
     key = memory.key(evidence, signer, roots, lambda: _authentic_key(evidence, roots, signer))
     # 4, second half
     _require_kind(key, signer)

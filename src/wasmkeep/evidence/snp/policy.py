@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from wasmkeep.evidence.snp import defaults
@@ -18,7 +19,7 @@ _NOTHING: Mapping[str, int] = MappingProxyType({})
 _ANY_STEPPING: Mapping[str, frozenset[int]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SnpPolicy:
     """SEV-SNP. An empty set of digests, identifiers or data means that it is not compared: the launch digest
     and the session decide; an empty ``chips_allow`` means any chip of the generations named.
@@ -59,7 +60,7 @@ class SnpPolicy:
     family_ids: frozenset[bytes] = frozenset()
     image_ids: frozenset[bytes] = frozenset()
 
-    @property
+    @cached_property
     def lifted_denials(self) -> tuple[str, ...]:
         """Generations that this release denies and this policy names."""
         return defaults.denied_among(self.generations)

@@ -36,6 +36,7 @@ COMPONENTS_SIZE = 2 * _COMPONENT
 """Bytes of r and s; the rest of a signature is padding."""
 _CURVE_P384 = 2
 _SHA384 = hashes.SHA384()
+_ECDSA_SHA384 = ec.ECDSA(_SHA384)
 
 
 def encode_key(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -83,7 +84,8 @@ def verify(
     """
     if not (0 < r < ORDER and 0 < s < ORDER):
         raise ValueError("r or s is zero or not below the order of the curve")
-    key.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(digest))
+    scheme = _ECDSA_SHA384 if digest is _SHA384 else ec.ECDSA(digest)
+    key.verify(utils.encode_dss_signature(r, s), signed, scheme)
 
 
 def key_digest(encoded: bytes) -> bytes:
