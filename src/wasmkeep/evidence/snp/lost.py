@@ -22,6 +22,12 @@ from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 
 __all__ = ["lost_protections"]
 
+_SHIPPED, _SHIPPED_REVOCATION = SnpPolicy(), RevocationPolicy()
+_DEBUG = int(GuestPolicyBit.DEBUG)
+_MIGRATE_MA = int(GuestPolicyBit.MIGRATE_MA)
+_CXL_ALLOW = int(GuestPolicyBit.CXL_ALLOW)
+_ALIAS_CHECK = int(PlatformBit.ALIAS_CHECK_COMPLETE)
+
 
 def lost_protections(case: Case, revocation: Revocation) -> tuple[LostProtection, ...]:
     """Every exception that this evidence made use of, and every floor that was lowered for it."""
@@ -48,11 +54,11 @@ def _of_the_root(case: Case) -> Iterator[LostProtection]:
 
 def _of_the_guest(case: Case) -> Iterator[LostProtection]:
     report = case.genuine.report
-    if report.policy & GuestPolicyBit.DEBUG:
+    if report.policy & _DEBUG:
         yield LostProtection("debug-allowed", "the host may read and write the keep's memory")
-    if report.policy & GuestPolicyBit.MIGRATE_MA:
+    if report.policy & _MIGRATE_MA:
         yield LostProtection("migration-allowed", "a migration agent may read the keep's state")
-    if report.policy & GuestPolicyBit.CXL_ALLOW:
+    if report.policy & _CXL_ALLOW:
         yield LostProtection("cxl-allowed", "CXL devices or memory may be present")
     if report.vmpl:
         yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
@@ -63,7 +69,7 @@ def _of_the_guest(case: Case) -> Iterator[LostProtection]:
 def _of_revocation(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
     if revocation.status is not RevocationStatus.FRESH:
         yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
-    allowed, shipped = case.policy.revocation.max_age_days, RevocationPolicy().max_age_days
+    allowed, shipped = case.policy.revocation.max_age_days, _SHIPPED_REVOCATION.max_age_days
     if allowed > shipped:
         issued = f"; this one is of {revocation.issued:%Y-%m-%d}" if revocation.issued else ""
         text = f"a revocation list may be {allowed} days old, {shipped} by default{issued}"
@@ -81,7 +87,7 @@ def _of_the_platform(case: Case) -> Iterator[LostProtection]:
         yield LostProtection(
             "vlek", f"a key of {genuine.identity.csp_id} signed the report, not a chip's own"
         )
-    if not report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
+    if not report.platform_info & _ALIAS_CHECK:
         yield LostProtection(
             "no-alias-check", "the platform did not say that it checked its memory for aliases"
         )
@@ -93,7 +99,7 @@ def _of_the_platform(case: Case) -> Iterator[LostProtection]:
 
 def _lowered_floors(case: Case) -> Iterator[LostProtection]:
     """Said whether or not this platform stands below the shipped floor: the verdict did not ask."""
-    genuine, snp, shipped = case.genuine, case.policy.snp, SnpPolicy()
+    genuine, snp, shipped = case.genuine, case.policy.snp, _SHIPPED
     line = genuine.line or genuine.product
     minimum, shipped_minimum = minimum_tcb(case), defaults.MINIMUM_TCB[line]
     if minimum.below(shipped_minimum):

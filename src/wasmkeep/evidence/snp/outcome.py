@@ -16,6 +16,11 @@ from wasmkeep.evidence.snp.lost import lost_protections
 
 __all__ = ["result"]
 
+_VERIFIER = f"wasmkeep {__version__}"
+_DEBUG = int(GuestPolicyBit.DEBUG)
+_MIGRATE_MA = int(GuestPolicyBit.MIGRATE_MA)
+_ALIAS_CHECK = int(PlatformBit.ALIAS_CHECK_COMPLETE)
+
 
 def result(case: Case, revocation: Revocation, at: datetime, evidence_digest: bytes) -> AttestationResult:
     """Assemble the result; called only when no step refused."""
@@ -25,7 +30,7 @@ def result(case: Case, revocation: Revocation, at: datetime, evidence_digest: by
     return AttestationResult(
         tee="snp",
         at=at,
-        verifier=f"wasmkeep {__version__}",
+        verifier=_VERIFIER,
         policy=policy,
         evidence_digest=evidence_digest,
         root_name=authority.root.name,
@@ -88,12 +93,12 @@ def _describe(revocation: Revocation) -> str:
 def _policy_checks(facts: SnpFacts) -> Iterator[str]:
     """What held, in words; each from the check that established it."""
     report = facts.report
-    if not report.policy & GuestPolicyBit.DEBUG:
+    if not report.policy & _DEBUG:
         yield "no debug"
-    if not report.policy & GuestPolicyBit.MIGRATE_MA:
+    if not report.policy & _MIGRATE_MA:
         yield "no migration"
     yield f"TCB ≥ {facts.minimum_tcb}"
     yield f"VMPL {report.vmpl}"
-    if report.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE:
+    if report.platform_info & _ALIAS_CHECK:
         yield "memory alias check"
     yield facts.chip_rule

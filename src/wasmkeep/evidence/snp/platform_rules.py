@@ -148,6 +148,8 @@ def _platform_bits(report: Report, policy: SnpPolicy) -> Iterator[Finding]:
 def step_25_chip_lists(case: Case) -> Iterator[Finding]:
     chip, masked = case.genuine.report.chip_id, case.genuine.report.chip_id_masked
     allow, deny = case.policy.snp.chips_allow, case.policy.snp.chips_deny
+    if not (allow or deny):
+        return
     found = "masked" if masked else chip.hex()
     section = "wasmkeep policy: snp.chips"
     if allow and (masked or chip not in allow):

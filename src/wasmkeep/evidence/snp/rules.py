@@ -117,6 +117,7 @@ def _step_12_chip(case: Case) -> Iterator[Finding]:
 
 def _step_14_guest_policy(case: Case) -> Iterator[Finding]:
     value, policy = case.genuine.report.policy, case.policy.snp
+    allowed = int(policy.guest_allow)
     found = f"guest policy {value:#x}"
     if not value & _RESERVED_ONE:
         yield _untrusted("snp.policy.reserved", "bit 17 of the guest policy is clear", found, "set", POLICY)
@@ -125,12 +126,13 @@ def _step_14_guest_policy(case: Case) -> Iterator[Finding]:
         message = "the guest policy has bits that this verifier does not know"
         yield Finding("snp.policy.unknown", Kind.UNSUPPORTED, message, f"{unknown:#x}", "none", POLICY)
     for check, mask, what, meaning in _FORBIDDABLE:
-        if value & mask and not policy.guest_allow & mask:
+        if value & mask & ~allowed:
             message = f"the keep was started with a guest policy that allows {what}"
             required = f"bit {bit_number(mask)} clear"
             yield refused(check, message, found, required, POLICY, meaning=meaning)
-    if policy.guest_require & ~value:
-        yield from _required_bits(policy.guest_require & ~value, found)
+    missing = int(policy.guest_require) & ~value
+    if missing:
+        yield from _required_bits(missing, found)
     if abi_of(value) < policy.guest_minimum_abi:
         yield refused(
             "snp.policy.abi",
