@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wasmkeep.evidence.binding import UNBOUND, Unbound
+    from wasmkeep.evidence.dcap.evidence import Collateral, SgxEvidence, TdxEvidence
     from wasmkeep.evidence.errors import Finding, Kind, Rejected
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.evidence.result import AttestationResult, LostProtection
@@ -28,6 +29,7 @@ __all__ = [
     "UNBOUND",
     "AttestationResult",
     "ChainMemory",
+    "Collateral",
     "Finding",
     "Kind",
     "LostProtection",
@@ -35,7 +37,9 @@ __all__ = [
     "Rejected",
     "SevEvidence",
     "SevKeys",
+    "SgxEvidence",
     "SnpEvidence",
+    "TdxEvidence",
     "Unbound",
     "verify",
 ]
@@ -45,6 +49,7 @@ _HOMES = {
     "UNBOUND": "binding",
     "AttestationResult": "result",
     "ChainMemory": "snp.memory",
+    "Collateral": "dcap.evidence",
     "Finding": "errors",
     "Kind": "errors",
     "LostProtection": "result",
@@ -52,7 +57,9 @@ _HOMES = {
     "Rejected": "errors",
     "SevEvidence": "sev.evidence",
     "SevKeys": "sev.evidence",
+    "SgxEvidence": "dcap.evidence",
     "SnpEvidence": "snp.evidence",
+    "TdxEvidence": "dcap.evidence",
     "Unbound": "binding",
     "verify": "verification",
 }

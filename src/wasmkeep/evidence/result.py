@@ -11,7 +11,9 @@ from datetime import datetime
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import Root
 from wasmkeep.evidence.sev.facts import SevFacts
+from wasmkeep.evidence.sgx.facts import SgxFacts
 from wasmkeep.evidence.snp.facts import SnpFacts
+from wasmkeep.evidence.tdx.facts import TdxFacts
 
 __all__ = ["AttestationResult", "LostProtection"]
 
@@ -31,13 +33,13 @@ class AttestationResult:
 
     ``simulated`` is True because the chain reached the root that the policy pins for a simulator, and for no
     other reason. ``bound`` is False when the report data was not compared with a session (`UNBOUND`), and
-    ``host_data_bound`` likewise for the host data: a session must require both. (SEV has no host data; its
-    report data binds the tenant's key, so there both say the same.) ``reference`` is the name of the
+    ``host_data_bound`` likewise for the host data: a session must require both. (SEV, TDX and SGX
+    have no host data; there both say the same.) ``reference`` is the name of the
     reference value that the launch digest matched, None only where the policy accepts any measurement.
     ``chain`` names the certificates from the signing key up. ``policy_checks`` are short phrases of what the
     policy required, for people; ``lost_protections`` must be shown. ``evidence_digest`` is SHA-256 of the raw
-    report, or of SEV's launch (32 bytes); ``root_spki`` of the root's public key (32 bytes). ``at`` is when
-    it was judged. One of ``snp`` and ``sev`` is there.
+    report or quote, or of SEV's launch (32 bytes); ``root_spki`` of the root's public key (32 bytes).
+    ``at`` is when it was judged. One of ``snp``, ``sev``, ``tdx`` and ``sgx`` is there.
     """
 
     tee: str
@@ -63,6 +65,8 @@ class AttestationResult:
     lost_protections: tuple[LostProtection, ...]
     snp: SnpFacts | None = None
     sev: SevFacts | None = None
+    tdx: TdxFacts | None = None
+    sgx: SgxFacts | None = None
 
     @property
     def tenant_only(self) -> bool:
@@ -81,7 +85,7 @@ class AttestationResult:
     @property
     def root(self) -> Root:
         """The root the chain reached."""
-        product = "" if self.simulated else self.product
+        product = self.product if not self.simulated and (self.snp or self.sev) else ""
         return Root(self.root_name, self.root_spki, product, self.simulated)
 
     def claims(self) -> dict[str, object]:

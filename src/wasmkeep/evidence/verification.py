@@ -45,15 +45,15 @@ def verify(
 
     ``at`` is an aware datetime: now for a session, the time of the run for a receipt. ``binding`` is the 64
     bytes that the report data must equal, or `UNBOUND`. ``reference_values`` maps launch digests (48 bytes:
-    SNP's and TDX's MRTD; 32: SEV's and SGX's MRENCLAVE) to names; a digest counts only if the policy's ``runtime`` lists its name (or the digest
-    itself). ``host_data`` is the 32 bytes that HOST_DATA must equal, or `UNBOUND`, as always for SEV, TDX
-    and SGX, which have none. ``crl_not_older_than`` maps root pins (``sha256:…``) to the issue date of the newest revocation
-    list seen; an older one is refused. ``crl_retrieved`` is when the caller itself got the list from where
-    it trusts to ask: the policy's maximum age counts from then, else from the list's issue.
-    ``challenged_at`` is when the challenge in ``binding`` was made, for a policy that limits the age of
-    evidence (``evidence.age``). ``memory`` spares a caller who judges much evidence of one chip to have its
-    certificates checked each time. ``sev_keys`` are the tenant's own for a SEV launch; evidence of one is
-    refused without them (``sev.tenant-only``).
+    SNP's and TDX's MRTD; 32: SEV's and SGX's MRENCLAVE) to names; a digest counts only if the policy's
+    ``runtime`` lists its name (or the digest itself). ``host_data`` is the 32 bytes that HOST_DATA must
+    equal, or `UNBOUND`, as always for SEV, TDX and SGX, which have none. ``crl_not_older_than`` maps root
+    pins (``sha256:…``) to the issue date of the newest revocation list seen; an older one is refused.
+    ``crl_retrieved`` is when the caller itself got the list from where it trusts to ask: the policy's maximum
+    age counts from then, else from the list's issue. ``challenged_at`` is when the challenge in ``binding``
+    was made, for a policy that limits the age of evidence (``evidence.age``). ``memory`` spares a caller who
+    judges much evidence of one chip to have its certificates checked each time. ``sev_keys`` are the tenant's
+    own for a SEV launch; evidence of one is refused without them (``sev.tenant-only``).
 
     Returns the result or raises `Rejected` with every failed check; the steps are in
     `wasmkeep.evidence.snp.checks`, `wasmkeep.evidence.sev.checks`, `wasmkeep.evidence.tdx.checks` and

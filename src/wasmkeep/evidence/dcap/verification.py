@@ -1,0 +1,169 @@
+"""The verdict on an Intel quote, as far as TDX and SGX share it. The steps, in order.
+
+ 1. The policy names the platform; the quote parses, and is of that TEE.
+ 2. The PCK's certificates parse; they are of Intel's kinds and end at a pinned root (`chain`).
+ 3. Collateral is there, parses, and was signed under the same root; every list is the right issuer's.
+ 4. Dates of all certificates, of TCB info, QE identity and lists; nothing is revoked (issuer and serial).
+ 5. Signatures, from the root to the quote, and the QE's vouching for the attestation key (`qvl`).
+ 6. dcap-qvl's reading and levels equal those found here (`agreement`).
+ 7. The collateral is for this TEE and platform, young enough, of a new enough evaluation.
+ 8. The quoting enclave, and the TDX module, are those that Intel describes.
+ 9. A TCB level matches; its status and advisories are accepted. ``Revoked`` never is.
+10. The platform is one that the policy lists, configured as it asks.
+
+What cannot be parsed ends the verdict; else all findings are reported together, a wrong signature first: what
+follows it is about fields that nobody vouches for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from wasmkeep.evidence.dcap import agreement, chain, collateral, quote, qvl, rules, tcb
+from wasmkeep.evidence.dcap.certificates import Certificate
+from wasmkeep.evidence.dcap.collateral import ParsedCollateral
+from wasmkeep.evidence.dcap.evidence import SgxEvidence, TdxEvidence
+from wasmkeep.evidence.dcap.findings import malformed, unsupported, untrusted
+from wasmkeep.evidence.dcap.opinion import judge
+from wasmkeep.evidence.dcap.pck import SGX_EXTENSION, PckIdentity, read_identity
+from wasmkeep.evidence.dcap.policy import DcapPolicy
+from wasmkeep.evidence.dcap.quote import Quote, TeeType
+from wasmkeep.evidence.dcap.tcb import TcbVerdict
+from wasmkeep.evidence.errors import Finding, Kind, Rejected
+from wasmkeep.evidence.policy import Policy
+from wasmkeep.evidence.roots import INTEL_ROOTS, Root
+from wasmkeep.evidence.tdx.report import TdReport
+
+__all__ = ["Examined", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A quote and what was found about it. It is accepted only where ``findings`` is empty; then ``root``,
+    ``collateral`` and ``tcb`` are there."""
+
+    quote: Quote
+    chain: tuple[Certificate, Certificate, Certificate]
+    pck: PckIdentity
+    root: Root | None
+    collateral: ParsedCollateral | None
+    tcb: TcbVerdict | None
+    findings: tuple[Finding, ...]
+
+
+def examine(
+    evidence: TdxEvidence | SgxEvidence, policy: Policy, asked: DcapPolicy, tee: TeeType, at: datetime
+) -> Examined:
+    """Steps 1 to 10; ``asked`` is the policy's part for this TEE. Raises `Rejected` for what cannot be
+    parsed."""
+    # 1
+    if tee.name.lower() not in policy.platforms:
+        raise Rejected(_platform_denied(policy, tee))
+    parsed = quote.parse(evidence.quote)
+    if parsed.header.tee_type != tee:
+        found = TeeType(parsed.header.tee_type).name
+        raise unsupported("dcap.quote.tee-type", "the quote is of another TEE", found, tee.name)
+    # 2
+    certificates = chain.load_pck_chain(parsed.quoting_enclave.pck_chain)
+    pck = _identity(certificates[0])
+    # 3
+    material = collateral.parse(evidence.collateral) if evidence.collateral is not None else None
+    verdict = _tcb(parsed, pck, material) if material is not None else None
+    # 4 to 6
+    accepted = INTEL_ROOTS if policy.simulated is None else policy.roots
+    root = chain.root_of(certificates[2], accepted)
+    trust = [*chain.roots(certificates, material, accepted), *chain.names(certificates, material)]
+    late, moment = chain.dates(certificates, material, at)
+    trust += late
+    if material is None:
+        trust.append(_missing())
+    else:
+        trust += chain.revocation(certificates, material)
+    # 7 to 10
+    further = [*_acceptance(parsed, pck, material, verdict, asked, at), *rules.platform(pck, asked)]
+    spoken: list[Finding] = []
+    if material is not None and evidence.collateral is not None and root is not None and moment is not None:
+        anchor = certificates[2].der if root.simulated else None
+        opinion = qvl.ask(evidence.quote, evidence.collateral, moment, anchor)
+        known = [finding.check for finding in (*trust, *further)]
+        spoken += judge(opinion, parsed, verdict, known)
+        different = agreement.differing_fields(evidence.quote, parsed, pck)
+        if opinion.claims:
+            different += agreement.differing_claims(opinion.claims, pck, material, verdict)
+        if different:
+            spoken.append(_disagreement(different))
+    return Examined(parsed, certificates, pck, root, material, verdict, (*spoken, *trust, *further))
+
+
+def _acceptance(
+    parsed: Quote,
+    pck: PckIdentity,
+    material: ParsedCollateral | None,
+    verdict: TcbVerdict | None,
+    asked: DcapPolicy,
+    at: datetime,
+) -> Iterator[Finding]:
+    if material is None:
+        return
+    yield from rules.right_collateral(parsed, pck, material)
+    yield from rules.quoting_enclave(parsed, material)
+    if isinstance(parsed.body, TdReport):
+        yield from rules.tdx_module(parsed.body, material)
+    yield from rules.levels(verdict, asked)
+    yield from rules.age(material, asked, at)
+
+
+def _identity(certificate: Certificate) -> PckIdentity:
+    value = dict(certificate.extensions).get(SGX_EXTENSION)
+    if value is None:
+        message = "the PCK certificate does not say which platform it is for"
+        raise malformed(
+            "dcap.pck.extension", message, "none", SGX_EXTENSION, "Intel SGX PCK certificate profile"
+        )
+    return read_identity(value)
+
+
+def _tcb(parsed: Quote, pck: PckIdentity, material: ParsedCollateral) -> TcbVerdict | None:
+    """Levels, where the collateral is of this TEE at all."""
+    body = parsed.body if isinstance(parsed.body, TdReport) else None
+    if (body is not None) != (material.tcb_info.identifier == TeeType.TDX.name):
+        return None
+    level = tcb.isv_level_of(material.qe_identity.levels, parsed.quoting_enclave.report.isv_svn)
+    return None if level is None else tcb.evaluate(pck, material.tcb_info, level, body)
+
+
+def _platform_denied(policy: Policy, tee: TeeType) -> Finding:
+    return Finding(
+        "platform.denied",
+        Kind.REFUSED,
+        f"the policy does not name Intel {tee.name}",
+        found=tee.name.lower(),
+        required=", ".join(policy.platforms),
+        section="wasmkeep policy: platforms",
+    )
+
+
+def _missing() -> Finding:
+    return untrusted(
+        "dcap.collateral.missing",
+        "the quote comes without collateral",
+        "none",
+        "TCB info, QE identity, lists and their issuers' certificates",
+        "Intel PCS API v4",
+        meaning="nobody can tell whether the platform's firmware has known holes",
+        advice="fetch it from Intel's certification service or a cache of it",
+    )
+
+
+def _disagreement(different: list[str]) -> Finding:
+    return untrusted(
+        "dcap.disagreement",
+        "two verifiers read this quote differently",
+        ", ".join(different[:8]),
+        "the same in both",
+        "wasmkeep: own parse beside dcap-qvl",
+        meaning="the quote is unusual, or one of the verifiers is wrong; neither is followed",
+        advice="report it, with the quote",
+    )
