@@ -13,13 +13,23 @@ if TYPE_CHECKING:
     from wasmkeep.cli.console import Console
     from wasmkeep.evidence.policy import Policy
 
-__all__ = ["load", "policy_for", "warn_of_exceptions"]
+__all__ = ["PLAIN", "load", "policy_for", "warn_of_age", "warn_of_exceptions"]
+
+PLAIN = "plain"
+"""Names the shipped policy for looking at evidence: genuine, not revoked, no debug, in date; nothing more."""
 
 _MAX_SIZE = 1 << 20  # bytes
 
 
 def load(path: str) -> Policy:
-    """Read a policy file. Raises InputError where it cannot be read, ConfigurationError where it is wrong."""
+    """Read a policy file, or take the shipped one that ``plain`` names (a file of that name is ``./plain``).
+
+    Raises InputError where it cannot be read, ConfigurationError where it is wrong.
+    """
+    if path == PLAIN:
+        from wasmkeep.evidence.plain import plain
+
+        return plain()
     from wasmkeep.evidence.policy import Policy
 
     data = read_file(path, "the policy", limit=_MAX_SIZE)
@@ -54,3 +64,14 @@ def warn_of_exceptions(policy: Policy, console: Console, *, said: frozenset[str]
     for exception in exceptions(policy):
         if exception.what not in said:
             console.show(warning(exception.what, exception.text, used=False))
+
+
+def warn_of_age(policy: Policy, console: Console) -> None:
+    """Say that this release's defaults are old, once they are; not silenced by ``--quiet``."""
+    from datetime import UTC, datetime
+
+    from wasmkeep.cli.screens import warning
+    from wasmkeep.evidence.policy_age import aged_defaults
+
+    for text in aged_defaults(policy.platforms, datetime.now(UTC).date()):
+        console.show(warning("aged-defaults", text))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wasmkeep.evidence.exceptions_intel import of_sgx, of_tdx
 from wasmkeep.evidence.policy import SEV_PLATFORMS, Policy, RevocationPolicy, SevPolicy, SnpPolicy
 from wasmkeep.evidence.result import LostProtection
 from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevGuestPolicyBit
@@ -46,6 +47,10 @@ def exceptions(policy: Policy) -> tuple[LostProtection, ...]:
         )
     if not set(policy.platforms).isdisjoint(SEV_PLATFORMS):
         found += (*_generations(policy.sev), *_sev_kinds(policy), *_sev(policy.sev))
+    if "tdx" in policy.platforms:
+        found += of_tdx(policy.tdx)
+    if "sgx" in policy.platforms:
+        found += of_sgx(policy.sgx)
     texts: dict[str, list[str]] = {}
     for what, text in found:
         texts.setdefault(what, []).append(text)
@@ -58,7 +63,8 @@ def _general(policy: Policy) -> Iterator[tuple[str, str]]:
     if policy.any_measurement:
         yield "any-measurement", "accepts any keep image, also one that tells everything"
     if not policy.revocation.required:
-        yield "no-revocation-list", "does not ask for a revocation list"
+        stale = "" if policy.revocation.in_date else " and accepts one that is out of date"
+        yield "no-revocation-list", f"does not ask for a revocation list{stale}"
     days, shipped = policy.revocation.max_age_days, RevocationPolicy().max_age_days
     if days > shipped:
         yield "revocation-age-raised", f"accepts revocation lists of {days} days, {shipped} by default"

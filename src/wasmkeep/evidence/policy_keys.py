@@ -191,6 +191,25 @@ GENERAL = (
         ),
     ),
     Table(
+        "unsafe",
+        (
+            Key(
+                "any_measurement",
+                "any_measurement",
+                read.flag,
+                "Accept whatever was launched. For looking at evidence, never for delivering data to a "
+                "keep; the result names no reference value and says `any-measurement`. It changes nothing "
+                "for SEV and SEV-ES, whose measurement is an HMAC: who does not know the launch digest "
+                "cannot check it.",
+                switch(
+                    "WHATEVER WAS LAUNCHED IS ACCEPTED, also software that tells everything; no session is "
+                    "possible with this policy",
+                    "what was launched must be named in `runtime`",
+                ),
+            ),
+        ),
+    ),
+    Table(
         "revocation",
         (
             Key(
@@ -222,25 +241,6 @@ GENERAL = (
                 "Refuse a list that was issued longer ago, 1 to 3660. AMD's lists are good for a year by "
                 "themselves.",
                 "a revocation list must have been issued at most {} days before".format,
-            ),
-        ),
-    ),
-    Table(
-        "unsafe",
-        (
-            Key(
-                "any_measurement",
-                "any_measurement",
-                read.flag,
-                "Accept whatever was launched. For looking at evidence, never for delivering data to a "
-                "keep; the result names no reference value and says `any-measurement`. It changes nothing "
-                "for SEV and SEV-ES, whose measurement is an HMAC: who does not know the launch digest "
-                "cannot check it.",
-                switch(
-                    "WHATEVER WAS LAUNCHED IS ACCEPTED, also software that tells everything; no session is "
-                    "possible with this policy",
-                    "what was launched must be named in `runtime`",
-                ),
             ),
         ),
     ),

@@ -8,7 +8,7 @@ from enum import IntFlag
 from wasmkeep.evidence import policy_values as read
 from wasmkeep.evidence.policy_keys import Key, Says, Table, among, amount, shown, switch
 from wasmkeep.evidence.snp import defaults
-from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit
+from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit, format_abi
 from wasmkeep.evidence.snp.products import MODEL_LINES
 from wasmkeep.evidence.snp.report import VERSIONS
 from wasmkeep.evidence.snp.tcb import COMPONENTS
@@ -285,7 +285,11 @@ _SNP_PARTS = (
                 read.version("1.51"),
                 "Lowest firmware ABI that the guest policy itself must demand, so that the guest never "
                 "runs on older firmware.",
-                versioned("the guest policy must itself demand a firmware ABI of at least {}"),
+                lambda version: (
+                    f"the guest policy must itself demand a firmware ABI of at least {format_abi(version)}"
+                    if any(version)
+                    else "the guest policy need not demand a firmware ABI itself"
+                ),
             ),
         ),
     ),
