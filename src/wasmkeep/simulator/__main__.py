@@ -24,6 +24,7 @@ from wasmkeep.errors import PlatformUnavailable, WasmkeepError
 from wasmkeep.hardware.kvm import prepare_signals
 from wasmkeep.hardware.process import forbid_core_dumps, keep_freed_memory
 from wasmkeep.simulator.board import Board
+from wasmkeep.simulator.cloud import load_or_create as load_or_create_cloud
 from wasmkeep.simulator.cpu import CpuKind, GuestPlan
 from wasmkeep.simulator.guest_factory import GuestFactory
 from wasmkeep.simulator.kvm_cpu import KvmCpuKind
@@ -71,7 +72,7 @@ def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
         identity = load_or_create(options.state, options.machine, options.configuration.product, _say)
         endorser = Endorser(identity)
         endorser.publish(revoke_ask=options.revoke_ask)
-        processor = SecureProcessor(identity.chip, _trusting(options, identity), endorser.publish_vcek)
+        processor = _processor(options, identity, endorser)
         description = _describe(options, identity, cpu)
         kernel = SevKernel(processor.sev, processor.slots, snp=options.configuration.product.has_snp)
         factory = GuestFactory(processor, kernel, cpu)
@@ -84,6 +85,23 @@ def _serve(options: Options, cpu: CpuKind, ends: list[int]) -> None:
         server.serve(board, ends)
     finally:
         server.close()
+
+
+def _processor(options: Options, identity: Identity, endorser: Endorser) -> SecureProcessor:
+    """With a cloud's key loaded, if one was asked for."""
+    configuration = _trusting(options, identity)
+    if options.vlek is None:
+        return SecureProcessor(identity.chip, configuration, endorser.publish_vcek)
+    cloud = load_or_create_cloud(identity, options.vlek, _say)
+    cloud.publish_chain(endorser.crl())
+
+    def endorse(tcb: int) -> None:
+        endorser.publish_vcek(tcb)
+        cloud.publish_vlek(tcb)
+
+    processor = SecureProcessor(identity.chip, configuration, endorse)
+    processor.snp_vlek_load(cloud.wrapped(configuration.reported_tcb))
+    return processor
 
 
 def _trusting(options: Options, identity: Identity) -> Configuration:

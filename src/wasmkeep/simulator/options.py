@@ -25,6 +25,7 @@ class Options:
     socket: Path
     cpu: str
     revoke_ask: bool
+    vlek: str | None  # the name of the cloud whose key is loaded
     configuration: Configuration
 
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     firmware.add_argument("--mask-chip-id", action="store_true", help="reports without the chip's identity")
     firmware.add_argument("--mask-chip-key", action="store_true", help="reports without signature")
+    firmware.add_argument("--vlek", metavar="CLOUD", help="load the key of a cloud of this name (CSP_ID)")
     firmware.add_argument("--revoke-ask", action="store_true", help="a revocation list that names the ASK")
     return parser
 
@@ -69,6 +71,7 @@ def parse(arguments: list[str]) -> Options:
         socket=given.socket,
         cpu=given.cpu,
         revoke_ask=given.revoke_ask,
+        vlek=None if given.vlek is None else _csp_id(given.vlek),
         configuration=_configuration(given, product),
     )
 
@@ -108,7 +111,7 @@ def _configuration(given: argparse.Namespace, product: Product) -> Configuration
 def _snp_firmware(given: argparse.Namespace, product: Product) -> Firmware:
     if product.has_snp:
         return product.firmware[given.report_version or product.default_report_version]
-    options = ("report_version", "current_tcb", "committed_tcb", "reported_tcb", "platform_info")
+    options = ("report_version", "current_tcb", "committed_tcb", "reported_tcb", "platform_info", "vlek")
     switches = ("mask_chip_id", "mask_chip_key", "revoke_ask")
     asked = [name for name in options if getattr(given, name) is not None]
     asked += [name for name in switches if getattr(given, name)]
@@ -155,6 +158,14 @@ def _sev_version(text: str) -> SevVersion:
             required="A.B.C, up to 255",
         )
     return SevVersion(*numbers)
+
+
+def _csp_id(text: str) -> str:
+    if not re.fullmatch(r"[ -~]{1,64}", text):
+        raise UsageError(
+            "simulator.vlek", "no cloud is named so", found=repr(text), required="1 to 64 printable ASCII"
+        )
+    return text
 
 
 def _pin(text: str) -> bytes:

@@ -42,11 +42,11 @@ from wasmkeep.simulator.sev import endorsement
 from wasmkeep.whole_file import write_whole
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_ROOT_LIFE = timedelta(days=25 * 365 + 6)
+ROOT_LIFE = timedelta(days=25 * 365 + 6)
 _VCEK_LIFE = timedelta(days=7 * 365 + 2)
 _CRL_LIFE = timedelta(days=365)
 _CRL_RENEWAL = timedelta(days=30)  # a list older than this is issued anew when the machine starts
-_BACKDATE = timedelta(hours=1)  # clocks of a tenant's computer run behind, too
+BACKDATE = timedelta(hours=1)  # clocks of a tenant's computer run behind, too
 _SECRETS = ("chip-secret", "ark.key", "ask.key")
 
 
@@ -89,7 +89,7 @@ def machine_folder(state: Path, name: str, product: Product) -> Path:
 def load_or_create(state: Path, name: str, product: Product, progress: Callable[[str], None]) -> Identity:
     """The machine's identity, made now if it is new. Raises `SystemFailure` where the folder is not fit."""
     folder = machine_folder(state, name, product)
-    with _locked(folder.parent):
+    with locked(folder.parent):
         if not folder.is_dir():
             progress(f"making the root keys of the simulated machine {name!r} ({product.kds}), once")
             _create(folder, product)
@@ -97,7 +97,7 @@ def load_or_create(state: Path, name: str, product: Product, progress: Callable[
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the machine's lock file: two starts of one new machine make one root."""
     try:
         _make_private(folder)
@@ -117,13 +117,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _create(folder: Path, product: Product) -> None:
-    """Write everything into a folder beside it, then rename: a machine is there whole or not at all."""
+    """A machine is there whole or not at all."""
     with ThreadPoolExecutor(2) as pool:
         ark, ask = pool.map(lambda _: rsa.generate_private_key(65537, product.rsa_bits), range(2))
-    start = datetime.now(UTC) - _BACKDATE
-    validity = Validity(start, start + _ROOT_LIFE)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{product.name}-", dir=folder.parent))
-    try:
+    start = datetime.now(UTC) - BACKDATE
+    validity = Validity(start, start + ROOT_LIFE)
+
+    def fill(temporary: Path) -> None:
         write_private(temporary / "chip-secret", secrets.token_bytes(SECRET_SIZE))
         for name, key in (("ark.key", ark), ("ask.key", ask)):
             encoded = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -131,42 +131,53 @@ def _create(folder: Path, product: Product) -> None:
         write_private(temporary / "ark.der", certificates.issue_ark(product, ark, validity))
         ask_certificate = certificates.issue_ask(product, ask.public_key(), ark, validity, product.ask_serial)
         write_private(temporary / "ask.der", ask_certificate)
+
+    make_whole(folder, fill)
+
+
+def make_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    """`folder` with what `fill` writes, into a folder beside it that is renamed then; or no folder."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        fill(temporary)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _load_key(path: Path) -> PrivateKeyTypes:
+def load_key(path: Path) -> PrivateKeyTypes:
+    """Raises OSError, or ValueError for bytes that are no key."""
     # Validating an RSA-4096 key takes longer than all else at a boot. This one is the machine's own, and
     # the certificates beside it are compared with its public half.
     return load_der_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
 
 
 def _load(folder: Path, product: Product) -> Identity:
-    _check_modes(folder)
+    check_modes(folder)
     try:
-        ark, ask = (_load_key(folder / name) for name in _SECRETS[1:])
+        ark, ask = (load_key(folder / name) for name in _SECRETS[1:])
         secret = (folder / "chip-secret").read_bytes()
         ark_certificate, ask_certificate = ((folder / f"{name}.der").read_bytes() for name in ("ark", "ask"))
         issued = [x509.load_der_x509_certificate(each) for each in (ark_certificate, ask_certificate)]
     except (OSError, ValueError) as error:
-        raise _damaged(folder, str(error)) from error
+        raise damaged(folder, str(error)) from error
     if not isinstance(ark, rsa.RSAPrivateKey) or not isinstance(ask, rsa.RSAPrivateKey):
-        raise _damaged(folder, "a root key is not RSA")
+        raise damaged(folder, "a root key is not RSA")
     if [each.public_key() for each in issued] != [ark.public_key(), ask.public_key()]:
-        raise _damaged(folder, "keys and certificates do not belong together")
+        raise damaged(folder, "keys and certificates do not belong together")
     if len(secret) != SECRET_SIZE:
-        raise _damaged(folder, "the chip secret has a wrong length")
+        raise damaged(folder, "the chip secret has a wrong length")
     return Identity(product, folder, Chip(product, secret), ark, ask, ark_certificate, ask_certificate)
 
 
-def _check_modes(folder: Path) -> None:
-    for name in _SECRETS:
+def check_modes(folder: Path, names: tuple[str, ...] = _SECRETS) -> None:
+    """Raises `SystemFailure` where a secret file is missing or others may read it."""
+    for name in names:
         try:
             mode = (folder / name).stat().st_mode
         except OSError as error:
-            raise _damaged(folder, f"{name}: {error.strerror}") from error
+            raise damaged(folder, f"{name}: {error.strerror}") from error
         if mode & 0o077:
             raise SystemFailure(
                 "simulator.state.mode",
@@ -177,7 +188,8 @@ def _check_modes(folder: Path) -> None:
             )
 
 
-def _damaged(folder: Path, found: str) -> SystemFailure:
+def damaged(folder: Path, found: str) -> SystemFailure:
+    """What to raise for a folder whose contents do not fit."""
     return SystemFailure(
         "simulator.state.damaged",
         "the simulated machine's state is damaged",
@@ -227,7 +239,7 @@ class Endorser:
         if revoke_ask:
             revoked.add(self._identity.product.ask_serial)
         path = self._folder / "crl"
-        with _locked(self._identity.folder.parent):
+        with locked(self._identity.folder.parent):
             number = 1
             if path.is_file():
                 old = x509.load_der_x509_crl(path.read_bytes())
@@ -239,11 +251,15 @@ class Endorser:
                 self._identity.product,
                 self._identity.ark,
                 number=number,
-                this_update=moment - _BACKDATE,
+                this_update=moment - BACKDATE,
                 next_update=moment + _CRL_LIFE,
                 revoked=sorted(revoked),
             )
             write_private(path, content)
+
+    def crl(self) -> bytes:
+        """The list as it was published."""
+        return (self._folder / "crl").read_bytes()
 
     def publish_vcek(self, tcb: int) -> bytes:
         """The certificate of this chip's key at `tcb`, issued once and then served again. DER."""
@@ -252,7 +268,7 @@ class Endorser:
         path = self._folder / hwid / identity.product.tcb_file_name(tcb)
         if path.is_file():
             return path.read_bytes()
-        start = datetime.now(UTC) - _BACKDATE
+        start = datetime.now(UTC) - BACKDATE
         content = certificates.issue_vcek(
             identity.product,
             identity.chip.vcek(tcb).public_key(),
