@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.endorsements.bodies import BODIES, CEK, CHAIN, CRL, SEV_BODIES, SEV_CA, VCEK, VCEK_BODY, der
-from wasmkeep.endorsements import CachedSource, Document, FolderSource, collect
+from wasmkeep.endorsements import CachedSource, Document, FolderSource, RateLimited, collect
 from wasmkeep.endorsements.bodies import split_chain
 from wasmkeep.errors import HostRefused, InputError, SystemFailure
+
+
+REFUSAL = HostRefused("endorsements.denied", "no")
 
 
 class Counting:
@@ -21,13 +25,13 @@ class Counting:
     def __init__(self) -> None:
         self.bodies = BODIES | SEV_BODIES
         self.asked: list[Document] = []
-        self.refusing = False
+        self.refusing: HostRefused | None = None
 
     async def fetch(self, document: Document, /) -> bytes:
         self.asked.append(document)
         await asyncio.sleep(0)
-        if self.refusing:
-            raise HostRefused("endorsements.rate_limited", "no more")
+        if self.refusing is not None:
+            raise self.refusing
         return self.bodies[document]
 
 
@@ -50,10 +54,10 @@ def test_everything_for_one_chip_comes_at_once(tmp_path: Path) -> None:
 
 def test_one_failure_is_that_error_and_not_a_group(tmp_path: Path) -> None:
     source = Counting()
-    source.refusing = True
+    source.refusing = REFUSAL
     with pytest.raises(HostRefused) as refused:
         asyncio.run(collect(CachedSource(source, tmp_path), VCEK))
-    assert refused.value.check == "endorsements.rate_limited"
+    assert refused.value.check == "endorsements.denied"
 
 
 @pytest.mark.parametrize("document", [VCEK, CEK])
@@ -100,12 +104,12 @@ def test_an_old_list_is_used_where_no_newer_can_be_had_and_retried_after_a_while
         cache = CachedSource(source, tmp_path, refetch_seconds=100, clock=clock)
         await cache.fetch(CRL)
         clock.now += 101
-        source.refusing = True
+        source.refusing = REFUSAL
         assert await cache.fetch(CRL) == BODIES[CRL]
         assert await cache.fetch(CRL) == BODIES[CRL]
         assert len(source.asked) == 2  # not asked again at once
         clock.now += 61
-        source.refusing = False
+        source.refusing = None
         source.bodies[CRL] = der(b"newer")
         assert await cache.fetch(CRL) == der(b"newer")
 
@@ -180,3 +184,66 @@ def test_a_folder_with_a_damaged_document_refuses_it(tmp_path: Path) -> None:
     path.write_bytes(b"not a list")
     with pytest.raises(Exception, match="revocation list"):
         FolderSource(tmp_path).read(CRL)
+
+
+def test_a_service_that_limits_its_rate_is_asked_again_when_it_allows(tmp_path: Path) -> None:
+    source, clock = Counting(), Clock()
+
+    async def scenario() -> None:
+        cache = CachedSource(source, tmp_path, refetch_seconds=100, clock=clock)
+        await cache.fetch(CRL)
+        source.refusing = RateLimited("https://kds.example", 300)
+        for later, asked in ((101, 2), (299, 2), (2, 3)):
+            clock.now += later
+            assert await cache.fetch(CRL) == BODIES[CRL], "what was fetched before is kept"
+            assert len(source.asked) == asked
+
+    asyncio.run(scenario())
+
+
+def test_a_copy_above_the_maximum_age_is_of_no_use(tmp_path: Path) -> None:
+    source, clock = Counting(), Clock()
+
+    def cache() -> CachedSource:
+        return CachedSource(
+            source, tmp_path, refetch_seconds=100, maximum_age=timedelta(days=2), clock=clock
+        )
+
+    async def scenario() -> None:
+        long_lived = cache()
+        await long_lived.fetch(CRL)
+        await long_lived.fetch(VCEK)
+        source.refusing = REFUSAL
+        clock.now += 2 * 86400
+        for each in (long_lived, cache()):
+            assert await each.fetch(CRL) == BODIES[CRL]
+        clock.now += 1
+        for each in (long_lived, cache()):
+            with pytest.raises(HostRefused):
+                await each.fetch(CRL)
+            assert await each.fetch(VCEK) == VCEK_BODY, "what never changes has no age"
+
+    asyncio.run(scenario())
+
+
+def test_when_a_copy_was_retrieved_is_kept_and_said(tmp_path: Path) -> None:
+    source, clock = Counting(), Clock()
+    began = datetime.fromtimestamp(clock.now, UTC)
+
+    async def scenario() -> None:
+        cache = CachedSource(source, tmp_path, refetch_seconds=1000, clock=clock)
+        assert cache.retrieved(CRL) is None
+        await cache.fetch(CRL)
+        clock.now += 500
+        later = CachedSource(source, tmp_path, refetch_seconds=1000, clock=clock)
+        await later.fetch(CRL)
+        folder = FolderSource(tmp_path)
+        assert folder.retrieved(CRL) is None
+        folder.read(CRL)
+        assert cache.retrieved(CRL) == later.retrieved(CRL) == folder.retrieved(CRL) == began
+        clock.now += 501
+        await later.fetch(CRL)
+        assert later.retrieved(CRL) == began + timedelta(seconds=1001)
+
+    asyncio.run(scenario())
+    assert len(source.asked) == 2
