@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from wasmkeep import evidence
-from wasmkeep.cli import evidence_files, evidence_verify, receipt_verify, references
+from wasmkeep.cli import evidence_complete, evidence_files, evidence_verify, receipt_verify, references
 from wasmkeep.cli.console import Console
+from wasmkeep.cli.evidence_files import Subject
 from wasmkeep.errors import WasmkeepError
 from wasmkeep.evidence import NO_LISTS_SEEN, Policy
+from wasmkeep.evidence.kinds import EvidenceKind
 from wasmkeep.tenant import receipts
 from wasmkeep.tenant.state import TenantState
 
@@ -65,10 +67,20 @@ def test_an_older_list_than_one_seen_is_told_to_the_verifier(
 
     monkeypatch.setattr(evidence, "verify", verify)
     monkeypatch.setattr(references, "for_policy", lambda _: {})
-    files = SimpleNamespace(evidence=lambda: [("name", None)], platform=lambda: None)
+    files = evidence_files.Files(subjects=[Subject("name", EvidenceKind.SNP_REPORT, b"")])
     monkeypatch.setattr(evidence_files, "read_files", lambda *_: files)
+    completed = SimpleNamespace(evidence=None, crl_retrieved=None)
+    monkeypatch.setattr(evidence_complete, "complete", lambda *_: completed)
     options = Namespace(
-        files=["x"], endorsements=None, policy=None, simulated=None, at=at, report_data=None, json=False
+        files=["x"],
+        endorsements=None,
+        policy=None,
+        simulated=None,
+        at=at,
+        report_data=None,
+        json=False,
+        ear=None,
+        ear_key=None,
     )
     with pytest.raises(_Asked):
         evidence_verify.execute(options, Console(io.StringIO()))

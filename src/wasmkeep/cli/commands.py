@@ -39,7 +39,13 @@ COMMANDS = (
     Command("host token revoke", "host_token_revoke", "make a token useless"),
     Command("platform", "platform", "which TEEs are here, or at a host, and their state"),
     Command("evidence verify", "evidence_verify", "verify evidence offline against a policy"),
+    Command("evidence ear", "evidence_ear", "verify a signed attestation result (EAR) with a key"),
     Command("evidence show", "evidence_show", "explain evidence field by field, verifying nothing"),
+    Command(
+        "evidence collect",
+        "evidence_collect",
+        "ask the confidential guest that this runs in for evidence",
+    ),
     Command(
         "endorsements fetch",
         "endorsements_fetch",

@@ -1,4 +1,4 @@
-"""Evidence in files: collections, bare reports, SEV's certificates, and what to judge them with.
+"""Evidence in files: what is to be judged, and what may vouch for it, told by content.
 
 Sorting files into their kinds decides nothing about trust: whatever is picked here goes through every check.
 """
@@ -6,129 +6,214 @@ Sorting files into their kinds decides nothing about trust: whatever is picked h
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli.flags import read_file
 from wasmkeep.errors import InputError
-from wasmkeep.evidence.errors import Finding, Kind, Rejected
-from wasmkeep.evidence.snp.report import REPORT_SIZE, SigningKey, parse
+from wasmkeep.evidence.errors import Rejected
+from wasmkeep.evidence.kinds import EvidenceKind, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmkeep.evidence.sev.chain import PlatformCertificates
-    from wasmkeep.evidence.sev.evidence import SevEvidence
+    from wasmkeep.evidence.dcap.evidence import Collateral
     from wasmkeep.evidence.sev.files import AnyCertificate
     from wasmkeep.evidence.snp.certificates import Authority, Endorsement, RevocationList
-    from wasmkeep.evidence.snp.evidence import SnpEvidence
 
-__all__ = ["Files", "read_each", "read_files", "read_report"]
+__all__ = ["STANDARD_INPUT", "CarriedList", "Files", "Subject", "read_each", "read_files", "read_report"]
 
+STANDARD_INPUT = "-"
 _MAX_FILE_SIZE = 1 << 20  # bytes
 _MAX_FILES = 512
 _PEM = b"-----BEGIN CERTIFICATE-----"
+_VOUCHES = frozenset(
+    {EvidenceKind.SEV_CERTIFICATES, EvidenceKind.PEM, EvidenceKind.DER, EvidenceKind.COLLATERAL_JSON}
+)
+_WHAT_COUNTS = (
+    "a report, an extended report, a quote, a collection (JSON or CBOR), collateral, or certificates and "
+    "revocation lists of AMD's"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something to judge. ``name`` is the file's; ``kind`` what its content was recognised as."""
+
+    name: str
+    kind: EvidenceKind
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedList:
+    """A revocation list; ``retrieved`` is when the user got it, None of one that came with the evidence."""
+
+    parsed: RevocationList
+    der: bytes
+    retrieved: datetime | None = None
 
 
 @dataclass(slots=True)
 class Files:
-    """What the files hold: reports and whole collections by name, and what can vouch for a report; and the
-    certificates of a SEV platform, from whichever files."""
+    """What files hold: subjects, and what can vouch for them, from whichever files. ``passed_over`` names
+    those of folders that are nothing of the kind."""
 
-    reports: list[tuple[str, bytes]] = field(default_factory=list)
-    collections: list[tuple[str, SnpEvidence | SevEvidence]] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
     sev: list[AnyCertificate] = field(default_factory=list)
     keys: list[Endorsement] = field(default_factory=list)
     authorities: list[Authority] = field(default_factory=list)
-    lists: list[tuple[RevocationList, bytes]] = field(default_factory=list)
+    lists: list[CarriedList] = field(default_factory=list)
+    collaterals: list[Collateral] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
-    def evidence(self) -> Iterator[tuple[str, SnpEvidence | SevEvidence]]:
-        """Every piece of evidence with its file's name. Raises Rejected where a certificate is missing."""
-        yield from self.collections
-        for name, report in self.reports:
-            yield name, self._complete(name, report)
+    def add(self, path: str, data: bytes, *, retrieved: datetime | None = None) -> bool:
+        """Take in one file; False where it is nothing that evidence is made of. Raises Rejected for what is
+        broken past recognition of its parts."""
+        kind = recognise(data)
+        if kind is EvidenceKind.UNKNOWN:
+            return False
+        if kind not in _VOUCHES:
+            self.subjects.append(Subject(path, kind, data))
+            return True
+        return self.add_endorsement(kind, data, retrieved=retrieved)
 
-    def platform(self) -> PlatformCertificates | None:
-        """The SEV chain, None where there is no certificate of one. Raises Rejected where one is missing, or
-        two differ."""
-        from wasmkeep.evidence.sev.files import assemble
+    def add_endorsement(self, kind: EvidenceKind, data: bytes, *, retrieved: datetime | None = None) -> bool:
+        """Take in what vouches for evidence. Raises Rejected."""
+        if kind is EvidenceKind.SEV_CERTIFICATES:
+            from wasmkeep.evidence.sev.files import parse_all
 
-        if not self.sev:
-            return None
-        certificates, wrong = assemble(self.sev)
-        if certificates is None:
-            finding = Finding(
-                "sev.chain.missing",
-                Kind.UNTRUSTED,
-                "the files do not hold each certificate of one SEV platform once",
-                f"none or several: {', '.join(wrong)}",
-                "PDH, PEK, OCA, CEK, ASK and ARK",
-                advice="`wasmkeep endorsements fetch` gets the CEK, ASK and ARK",
-            )
-            raise Rejected(finding)
-        return certificates
+            self.sev += parse_all(data)
+            return True
+        if kind is EvidenceKind.COLLATERAL_JSON:
+            from wasmkeep.evidence.dcap.collateral_json import decode
 
-    def _complete(self, name: str, data: bytes) -> SnpEvidence:
-        from wasmkeep.evidence.snp.evidence import SnpEvidence
+            self.collaterals.append(decode(data))
+            return True
+        if kind is EvidenceKind.DER:
+            return self.add_certificate(data, retrieved=retrieved)
+        if not data.lstrip().startswith(_PEM):
+            return False
+        from wasmkeep.evidence.pem import decode_certificates
 
-        report = parse(data)
-        signer = "VLEK" if report.signing_key == SigningKey.VLEK else "VCEK"
-        keys = [key for key in self.keys if key.common_name == f"SEV-{signer}"]
-        if not keys:
-            raise _missing(name, f"the {signer} that signed it")
-        # A folder may hold the keys of many chips; a certificate contains its chip's identity.
-        key = next(
-            (key for key in keys if any(report.chip_id in value for _, value in key.extensions)), keys[0]
-        )
-        ask = next((one for one in self.authorities if one.subject == key.issuer), None)
-        ark = next((one for one in self.authorities if ask is not None and one.subject == ask.issuer), None)
-        if ask is None or ark is None:
-            raise _missing(name, "the ASK above its key" if ask is None else "the ARK above its ASK")
-        crl = next((der for found, der in self._newest_first() if found.issuer == ark.subject), None)
-        return SnpEvidence(data, key.der, (ask.der, ark.der), crl)
+        found = decode_certificates(data.decode("ascii", "replace"))
+        taken = [self.add_certificate(der, retrieved=retrieved) for der in found]
+        return all(taken)
 
-    def _newest_first(self) -> list[tuple[RevocationList, bytes]]:
-        return sorted(self.lists, key=lambda pair: pair[0].issued, reverse=True)
+    def add_certificate(self, der: bytes, *, retrieved: datetime | None = None) -> bool:
+        """Try the three kinds of DER that AMD issues; False where it is none of them."""
+        from wasmkeep.evidence.snp.certificates import load_authority, load_crl, load_endorsement
+
+        try:
+            self.authorities.append(load_authority(der, "authority"))
+            return True
+        except Rejected:
+            pass
+        try:
+            self.keys.append(load_endorsement(der, "endorsement key"))
+            return True
+        except Rejected:
+            pass
+        try:
+            self.lists.append(CarriedList(load_crl(der), der, retrieved))
+        except Rejected:
+            return False
+        return True
 
 
 def read_files(paths: list[str], folder: str | None) -> Files:
-    """Sort the files named and, where given, all files of a folder. Raises InputError, Rejected."""
+    """Sort the files named and, where given, what a folder of endorsements holds. Raises InputError for files
+    that cannot be read or have nothing to do with evidence, Rejected for what is broken."""
     files = Files()
-    for path, data in read_each(paths):
-        _sort(files, path, data)
-    if not files.reports and not files.collections and not files.sev:
+    nothing = []
+    for path, data, named in _named_and_found(paths):
+        if not files.add(path, data):
+            (nothing if named else files.passed_over).append(path)
+    judged = [one for one in files.subjects if not _is_unsupported(one.kind)]
+    if nothing and (judged or not files.subjects):
         raise InputError(
-            "evidence.none",
-            f"there is no evidence in {', '.join(paths)}",
-            required=f"a collection (JSON), a report of {REPORT_SIZE} bytes, or SEV certificates",
+            "evidence.file", f"{nothing[0]} is nothing that evidence is made of", required=_WHAT_COUNTS
+        )
+    if not files.subjects and not files.sev:
+        raise InputError(
+            "evidence.none", f"there is no evidence in {', '.join(paths)}", required=_WHAT_COUNTS
         )
     if folder is not None:
-        for path in _files_of(folder):
-            data = read_file(path, "the endorsement", limit=_MAX_FILE_SIZE)
-            if len(data) != REPORT_SIZE and not data.startswith(b"{"):
-                _sort(files, path, data)
+        add_folder(files, folder)
     return files
 
 
+def add_folder(files: Files, folder: str) -> None:
+    """Take in all that vouches for evidence in a folder. A list's age counts from its file's time, which is
+    when it was retrieved. Raises InputError, Rejected."""
+    for path in _files_of(folder):
+        data = read_file(path, "the endorsement", limit=_MAX_FILE_SIZE)
+        kind = recognise(data)
+        if kind in _VOUCHES:
+            files.add_endorsement(kind, data, retrieved=_time_of(path))
+
+
 def read_report(path: str) -> bytes:
-    """The attestation report in a file, bare or in a collection. Raises InputError, Rejected."""
-    data = read_file(path, "the evidence", limit=_MAX_FILE_SIZE)
-    if not data.startswith(b"{"):
+    """The attestation report in a file: bare, extended, wrapped, or in a collection. Raises InputError,
+    Rejected."""
+    from wasmkeep.evidence.snp.report import REPORT_SIZE
+
+    data = _read(path)
+    kind = recognise(data)
+    if kind is EvidenceKind.HCL_REPORT:
+        from wasmkeep.evidence.snp import hcl
+
+        return hcl.decode(data).report
+    if kind is EvidenceKind.SNP_EXTENDED_REPORT:
+        return data[:REPORT_SIZE]
+    if kind not in (EvidenceKind.CMW_JSON, EvidenceKind.CMW_CBOR):
         return data
-    from wasmkeep.evidence import SevEvidence, cmw
+    from wasmkeep.evidence import SnpEvidence, cmw
 
     evidence = cmw.decode(data).evidence
-    if isinstance(evidence, SevEvidence):
-        raise InputError("evidence.none", f"there is no attestation report in {path}: SEV has none")
+    if not isinstance(evidence, SnpEvidence):
+        raise InputError("evidence.none", f"there is no attestation report in {path}")
     return evidence.report
 
 
 def read_each(paths: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Files with their names; of a folder, all that are in it. Raises InputError."""
+    """Files with their names; of a folder, all that are in it; standard input for ``-``. Raises
+    InputError."""
+    for path, data, _ in _named_and_found(paths):
+        yield path, data
+
+
+def _named_and_found(paths: list[str]) -> Iterator[tuple[str, bytes, bool]]:
+    """Name, content, and whether the user named this very file."""
     for path in paths:
-        for file in _files_of(path) if Path(path).is_dir() else (path,):
-            yield file, read_file(file, "the evidence", limit=_MAX_FILE_SIZE)
+        if path == STANDARD_INPUT:
+            yield "standard input", _read(path), True
+        elif Path(path).is_dir():
+            for file in _files_of(path):
+                yield file, _read(file), False
+        else:
+            yield path, _read(path), True
+
+
+def _read(path: str) -> bytes:
+    if path != STANDARD_INPUT:
+        return read_file(path, "the evidence", limit=_MAX_FILE_SIZE)
+    if sys.stdin is None:
+        raise InputError("input.unreadable", "standard input is closed")
+    try:
+        data = sys.stdin.buffer.read(_MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise InputError(
+            "input.unreadable", "cannot read standard input", found=error.strerror or "?"
+        ) from error
+    if len(data) > _MAX_FILE_SIZE:
+        required = f"at most {_MAX_FILE_SIZE} bytes"
+        raise InputError("input.too-large", "the evidence is too large", found="more", required=required)
+    return data
 
 
 def _files_of(folder: str) -> list[str]:
@@ -144,55 +229,13 @@ def _files_of(folder: str) -> list[str]:
     return paths
 
 
-def _sort(files: Files, path: str, data: bytes) -> None:
-    from wasmkeep.evidence import cmw
-    from wasmkeep.evidence.pem import decode_certificates
-    from wasmkeep.evidence.sev.files import is_certificates, parse_all
-
-    if data.startswith(b"{"):
-        files.collections.append((path, cmw.decode(data).evidence))
-    elif len(data) == REPORT_SIZE:
-        files.reports.append((path, data))
-    elif is_certificates(data):
-        files.sev += parse_all(data)
-    elif data.lstrip().startswith(_PEM):
-        for der in decode_certificates(data.decode("ascii", "replace")):
-            _sort_certificate(files, path, der)
-    else:
-        _sort_certificate(files, path, data)
-
-
-def _sort_certificate(files: Files, path: str, der: bytes) -> None:
-    """Try the three kinds of DER that AMD issues; what is none of them is the user's mistake."""
-    from wasmkeep.evidence.snp.certificates import load_authority, load_crl, load_endorsement
-
+def _time_of(path: str) -> datetime | None:
     try:
-        files.authorities.append(load_authority(der, "authority"))
-        return
-    except Rejected:
-        pass
-    try:
-        files.keys.append(load_endorsement(der, "endorsement key"))
-        return
-    except Rejected:
-        pass
-    try:
-        files.lists.append((load_crl(der), der))
-    except Rejected as error:
-        raise InputError(
-            "evidence.file",
-            f"{path} is nothing that evidence is made of",
-            required="a report, a collection, or certificates and revocation lists of AMD's",
-        ) from error
+        status = os.stat(path)
+    except OSError:
+        return None
+    return datetime.fromtimestamp(status.st_mtime, UTC) if stat.S_ISREG(status.st_mode) else None
 
 
-def _missing(name: str, what: str) -> Rejected:
-    return Rejected(
-        Finding(
-            "snp.chain.missing",
-            Kind.UNTRUSTED,
-            f"{name}: {what} is not among the files",
-            required="VCEK (or VLEK), ASK and ARK",
-            advice="name a folder that holds them with --endorsements",
-        )
-    )
+def _is_unsupported(kind: EvidenceKind) -> bool:
+    return kind in (EvidenceKind.NITRO, EvidenceKind.CCA, EvidenceKind.TPM_QUOTE, EvidenceKind.TRUSTZONE)

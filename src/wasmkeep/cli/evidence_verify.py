@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from wasmkeep.cli.console import Console
-    from wasmkeep.evidence.binding import Unbound
+    from wasmkeep.cli.evidence_files import Files, Subject
+    from wasmkeep.cli.evidence_signing import Signer
+    from wasmkeep.cli.evidence_verdicts import Verdicts
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.evidence.result import AttestationResult, LostProtection
-    from wasmkeep.evidence.sev.chain import PlatformCertificates
 
 __all__ = ["configure", "execute", "moment", "show_lost"]
 
@@ -25,12 +26,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="collections (JSON); reports, with the files that vouch for them; or the certificates of a SEV "
-        "platform; or folders of these",
+        help="reports, extended reports, quotes, collections (JSON or CBOR), with the files that vouch for "
+        "them; or the certificates of a SEV platform; or folders of these; - for standard input",
     )
-    parser.add_argument("--endorsements", metavar="FOLDER", help="more certificates and revocation lists")
     parser.add_argument(
-        "--policy", metavar="FILE", help="what evidence must show (TOML); default: the strict one"
+        "--endorsements",
+        metavar="FOLDER|URL",
+        help="a folder of more certificates, lists and collateral, or the service that gives them, or "
+        "`online` for the services that you set, else the vendors' own",
+    )
+    parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="what evidence must show (TOML), or `plain`: genuine, in date, no debug; "
+        "default: the strict one",
     )
     parser.add_argument("--simulated", metavar="sha256:…", help="accept this simulated machine's root")
     parser.add_argument(
@@ -39,7 +48,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report-data", type=_report_data, metavar="HEX", help="the 64 bytes it must be bound to"
     )
-    parser.epilog = "Without --report-data the verdict says of no session; it is then printed as not bound."
+    signed = parser.add_argument_group("the result, signed")
+    signed.add_argument("--ear", metavar="FILE", help="write the result there as a signed token (EAR)")
+    signed.add_argument("--ear-key", metavar="FILE", help="your private key (PEM): P-256, P-384 or Ed25519")
+    signed.add_argument("--ear-format", choices=("jwt", "cwt"), default="jwt", help="default: jwt")
+    signed.add_argument(
+        "--ear-nonce", type=nonce, metavar="HEX", help="what the relying party asked for: 8 to 64 bytes"
+    )
+    signed.add_argument(
+        "--ear-lifetime", type=flags.seconds, metavar="SECONDS", help="when it expires; default: never"
+    )
+    parser.epilog = (
+        "Without --report-data the verdict says of no session; it is then printed as not bound.\n"
+        "Exit code 0: all of it was accepted. 77: something was rejected. 66: a file cannot be used."
+    )
     flags.add_output_flags(parser)
 
 
@@ -69,42 +91,91 @@ def _report_data(text: str) -> bytes:
     return value
 
 
+def nonce(text: str) -> bytes:
+    """8 to 64 bytes in hexadecimal digits."""
+    import argparse
+
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        value = b""
+    if not 8 <= len(value) <= 64:
+        raise argparse.ArgumentTypeError("16 to 128 hexadecimal digits are needed")
+    return value
+
+
 def execute(options: argparse.Namespace, console: Console) -> int:
-    """0 where all evidence is accepted; the first that is not raises Rejected."""
+    """0 where all evidence is accepted, 77 where some is not; all of it is judged."""
+    from wasmkeep.cli import evidence_verdicts, policies
+    from wasmkeep.cli.endorsements_places import is_service
+    from wasmkeep.cli.evidence_files import read_files
+    from wasmkeep.errors import UsageError
+    from wasmkeep.evidence.errors import Rejected
+
+    options.tee = None
+    signer = _signer(options)
+    policy = policies.policy_for(options, console, simulated=options.simulated)
+    where = options.endorsements
+    files = read_files(options.files, None if where is None or is_service(where) else where)
+    if signer is not None and len(files.subjects) != 1:
+        raise UsageError(
+            "usage", "one token holds one result", found=f"{len(files.subjects)} pieces", required="one"
+        )
+    verdicts = evidence_verdicts.Verdicts(console, as_json=options.json, several=len(files.subjects) > 1)
+    for name in files.passed_over:
+        console.note(f"passed over: {name}, nothing that evidence is made of")
+    if files.sev:
+        try:
+            _verify_platform(files, policy, verdicts, console)
+        except Rejected as rejected:
+            verdicts.rejected("the platform's certificates", rejected)
+    for subject in files.subjects:
+        try:
+            result = _judged(subject, files, policy, options)
+        except Rejected as rejected:
+            verdicts.rejected(subject.name, rejected)
+            continue
+        show_lost(result, console)
+        verdicts.accepted(subject.name, result)
+        if signer is not None:
+            signer.write(result, console)
+    return verdicts.exit_code
+
+
+def _signer(options: argparse.Namespace) -> Signer | None:
+    """Whom the flags ask to sign; the key is read before anything is judged. Raises UsageError, InputError,
+    ConfigurationError."""
+    from wasmkeep.errors import UsageError
+
+    if (options.ear is None) != (options.ear_key is None):
+        raise UsageError("usage", "a signed result needs a place and a key", required="--ear and --ear-key")
+    if options.ear is None:
+        return None
+    from wasmkeep.cli.evidence_signing import Signer
+
+    return Signer.of(options)
+
+
+def _judged(subject: Subject, files: Files, policy: Policy, options: argparse.Namespace) -> AttestationResult:
+    """One subject's result. Raises Rejected, and what services of endorsements raise."""
     from datetime import UTC, datetime
 
-    from wasmkeep.cli import policies, references
-    from wasmkeep.cli.console import answer
-    from wasmkeep.cli.evidence_files import read_files
+    from wasmkeep.cli import references
+    from wasmkeep.cli.evidence_complete import complete
     from wasmkeep.evidence import NO_LISTS_SEEN, UNBOUND, verify
     from wasmkeep.tenant.state import TenantState
 
-    options.tee = None
-    policy = policies.policy_for(options, simulated=options.simulated)
-    files = read_files(options.files, options.endorsements)
-    # As of a moment in the past, a list that came later says nothing.
-    newest = TenantState().newest_crls() if options.at is None else NO_LISTS_SEEN
-    binding: bytes | Unbound = UNBOUND if options.report_data is None else options.report_data
-    certificates = files.platform()
-    if certificates is not None:
-        _verify_platform(certificates, policy, options, console)
-    for name, evidence in files.evidence():
-        result = verify(
-            evidence,
-            policy,
-            at=options.at or datetime.now(UTC),
-            binding=binding,
-            reference_values=references.for_policy(policy),
-            crl_not_older_than=newest,
-        )
-        show_lost(result, console)
-        if options.json:
-            import json
-
-            answer(json.dumps({"file": name, **result.claims()}))
-        else:
-            answer(_page(name, result))
-    return 0
+    completed = complete(subject, files, options.endorsements)
+    return verify(
+        completed.evidence,
+        policy,
+        at=options.at or datetime.now(UTC),
+        binding=UNBOUND if options.report_data is None else options.report_data,
+        reference_values=references.for_policy(policy),
+        # As of a moment in the past, a list that came later says nothing.
+        crl_not_older_than=TenantState().newest_crls() if options.at is None else NO_LISTS_SEEN,
+        crl_retrieved=completed.crl_retrieved,
+    )
 
 
 def show_lost(result: AttestationResult, console: Console) -> None:
@@ -122,14 +193,15 @@ def _show_lost(losses: tuple[LostProtection, ...], console: Console) -> None:
             console.show(warning(lost.what, lost.text))
 
 
-def _verify_platform(
-    certificates: PlatformCertificates, policy: Policy, options: argparse.Namespace, console: Console
-) -> None:
+def _verify_platform(files: Files, policy: Policy, verdicts: Verdicts, console: Console) -> None:
     """A bare SEV chain: whose platform it is, and how little that says. Raises Rejected."""
-    from wasmkeep.cli.console import answer
+    from wasmkeep.cli.evidence_complete import platform_of
     from wasmkeep.evidence.sev import checks, lost
     from wasmkeep.evidence.sev.evidence import KINDS
 
+    certificates = platform_of(files)
+    if certificates is None:
+        return
     kind = next((kind for kind in KINDS if kind in policy.platforms), KINDS[0])
     platform = checks.judge_platform(kind, certificates, policy)
     _show_lost(tuple(lost.of_the_root(platform, policy.sev)), console)
@@ -146,37 +218,4 @@ def _verify_platform(
         "to its own tenant",
         "binding": "not bound to anything",
     }
-    if options.json:
-        import json
-
-        answer(json.dumps({"certificates": "sev", "bound": False, **facts}))
-    else:
-        answer(_table("genuine: a SEV platform's certificates", tuple(facts.items())))
-
-
-def _page(name: str, result: AttestationResult) -> str:
-    from wasmkeep.cli.screens import TEE_NAMES
-    from wasmkeep.cli.text import digest
-
-    firmware = f"TCB {result.tcb}" if result.snp is not None else f"SEV API and build {result.tcb}"
-    rows = (
-        (
-            "platform",
-            f"{TEE_NAMES.get(result.tee, result.tee)} · {result.product}" + " · SIMULATED" * result.simulated,
-        ),
-        ("chain", f"{' → '.join(result.chain)}, root {digest(result.root_spki)} ({result.root_name})"),
-        ("revocation", result.revocation),
-        ("firmware", firmware),
-        ("chip", result.chip),
-        ("image", f"launch digest {result.launch_digest.hex()} = {result.reference or 'not compared'}"),
-        ("policy", f"{result.policy_name}: {', '.join(result.policy_checks)}"),
-        ("binding", "bound to the report data given" if result.bound else "not bound to any session"),
-        ("judged at", result.at.isoformat(timespec="seconds")),
-    )
-    return _table(f"accepted: {name}", rows)
-
-
-def _table(heading: str, rows: tuple[tuple[str, str], ...]) -> str:
-    from wasmkeep.cli.text import escape
-
-    return "\n".join([escape(heading), *(escape(f"  {label:<12}{text}") for label, text in rows)])
+    verdicts.platform(facts)

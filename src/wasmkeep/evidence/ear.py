@@ -14,7 +14,10 @@ from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from wasmkeep.evidence.dcap.facts import DcapFacts
     from wasmkeep.evidence.result import AttestationResult
+    from wasmkeep.evidence.sgx.facts import SgxFacts
+    from wasmkeep.evidence.tdx.facts import TdxFacts
 
 __all__ = ["EAR_PROFILE", "PROFILE", "TIERS", "VECTOR", "claims"]
 
@@ -45,10 +48,16 @@ _LOWERS_CONFIGURATION = frozenset(
         "cxl-allowed",
         "vmpl",
         "entry-point-unproven",
+        "sept-ve-allowed",
+        "service-td",
+        "unknown-attributes",
+        "perfmon-allowed",
+        "key-locker-allowed",
+        "provision-key-allowed",
     }
 )
 _LOWERS_OPACITY = frozenset({"no-memory-integrity", "registers-visible", "no-alias-check"})
-_LOWERS_NOTHING = frozenset({"simulated", "any-measurement", "masked-chip-id", "vlek"})
+_LOWERS_NOTHING = frozenset({"simulated", "any-measurement", "by-signer", "masked-chip-id", "vlek"})
 """Said by another claim: contraindicated hardware, no executables, no instance identity. Every word that is
 in none of these sets, those of releases to come too, lowers the hardware's."""
 
@@ -114,11 +123,56 @@ def _attester_claims(result: AttestationResult) -> dict[str, object]:
         claims["wasmkeep_guest_policy"] = result.sev.launch.policy.encode()
         claims["wasmkeep_chip_key"] = "sha256:" + platform.cek_digest.hex()
         claims["wasmkeep_owner_key"] = "sha256:" + platform.oca_digest.hex()
+    facts = result.tdx or result.sgx
+    if facts is not None:
+        claims |= _platform_of_intel(facts)
+    if result.tdx is not None:
+        claims |= _trust_domain(result.tdx)
+    if result.sgx is not None:
+        claims |= _enclave(result.sgx)
     return claims
 
 
+def _platform_of_intel(facts: DcapFacts) -> dict[str, object]:
+    instance = facts.pck.platform_instance
+    return {
+        "wasmkeep_tcb_status": facts.tcb.status.value,
+        "wasmkeep_advisories": list(facts.tcb.advisories),
+        "wasmkeep_tcb_evaluation": facts.tcb_evaluation,
+        "wasmkeep_fmspc": facts.pck.fmspc.hex(),
+        "wasmkeep_platform_instance": None if instance is None else instance.hex(),
+    }
+
+
+def _trust_domain(facts: TdxFacts) -> dict[str, object]:
+    report = facts.report
+    return {
+        "wasmkeep_td_attributes": f"{report.attributes:016x}",
+        "wasmkeep_xfam": f"{report.xfam:016x}",
+        "wasmkeep_rtmrs": [one.hex() for one in report.rtmrs],
+        "wasmkeep_mrseam": report.mrseam.hex(),
+        "wasmkeep_mrconfigid": report.mrconfigid.hex(),
+        "wasmkeep_mrowner": report.mrowner.hex(),
+        "wasmkeep_mrownerconfig": report.mrownerconfig.hex(),
+    }
+
+
+def _enclave(facts: SgxFacts) -> dict[str, object]:
+    report = facts.report
+    return {
+        "wasmkeep_sgx_attributes": f"{report.attributes:016x}",
+        "wasmkeep_mrsigner": report.mrsigner.hex(),
+        "wasmkeep_isv_prod_id": report.isv_prod_id,
+        "wasmkeep_isv_svn": report.isv_svn,
+    }
+
+
 def _verifier_claims(result: AttestationResult) -> dict[str, object]:
+    intel = result.tdx or result.sgx
     revocation = result.snp.revocation if result.snp is not None else _NO_LIST
+    if intel is not None:
+        # Lists in date are a part of the collateral, which is never missing.
+        revocation = Revocation(RevocationStatus.FRESH, intel.collateral_issued)
     return {
         "wasmkeep_evidence_digest": "sha256:" + result.evidence_digest.hex(),
         "wasmkeep_root": "sha256:" + result.root_spki.hex(),
