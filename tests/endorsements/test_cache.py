@@ -15,7 +15,6 @@ from wasmkeep.endorsements import CachedSource, Document, FolderSource, RateLimi
 from wasmkeep.endorsements.bodies import split_chain
 from wasmkeep.errors import HostRefused, InputError, SystemFailure
 
-
 REFUSAL = HostRefused("endorsements.denied", "no")
 
 
@@ -205,9 +204,7 @@ def test_a_copy_above_the_maximum_age_is_of_no_use(tmp_path: Path) -> None:
     source, clock = Counting(), Clock()
 
     def cache() -> CachedSource:
-        return CachedSource(
-            source, tmp_path, refetch_seconds=100, maximum_age=timedelta(days=2), clock=clock
-        )
+        return CachedSource(source, tmp_path, refetch_seconds=100, maximum_age=timedelta(days=2), clock=clock)
 
     async def scenario() -> None:
         long_lived = cache()
