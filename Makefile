@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 # A file's tests share their machines, so a file goes to one worker.
 PYTEST := $(BIN)/python -m pytest -rs -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup run test check bench image image-record soak lock clean format
+.PHONY: setup run test check bench conformance fuzz image image-record soak lock clean format
+
+# A folder of real evidence with an index; see docs/verification.md.
+VECTORS ?= ../shared/vectors
+# Seconds for each fuzz target.
+SECONDS ?= 600
 
 setup: $(VENV)/.done image
 
@@ -33,6 +38,12 @@ test: setup
 soak: setup
 	WASMKEEP_SOAK=1 $(BIN)/python keep/build.py --test
 	WASMKEEP_SOAK=1 $(PYTEST)
+
+conformance: $(VENV)/.done
+	@$(BIN)/python -m tests.vectors_conformance $(VECTORS)
+
+fuzz: $(VENV)/.done
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ONLY)
 
 check: setup
 	$(BIN)/ruff check .

@@ -48,12 +48,14 @@ Verdict = Callable[[], None]
 AtMoment = Callable[[datetime], Verdict]
 """A verdict at a moment."""
 
+_EXPIRED = ("snp.chain.expired", "snp.crl.expired", "dcap.chain.expired", "dcap.collateral.expired")
+_NOT_YET = ("snp.chain.not-yet-valid", "snp.crl.not-yet-valid", "dcap.chain.not", "dcap.collateral.not")
 # The first pattern that is in a reason says which checks may be the one that refused.
 _REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"collateral (is )?(expired|out of date)", ("dcap.collateral.expired", "dcap.collateral.age")),
+    (r"collateral (is )?(expired|out of date)", ("dcap.collateral.expired",)),
     (r"crl (is )?(expired|out of date)", ("snp.crl.expired", "dcap.collateral.expired")),
-    (r"no(t)? (yet )?(in date|valid yet)", ("snp.chain.not-yet-valid", "snp.crl.not-yet-valid", "dcap.")),
-    (r"expired|out of date at", ("snp.chain.expired", "snp.crl.expired", "dcap.collateral.expired", "dcap.")),
+    (r"no(t)? (yet )?(in date|valid yet)", _NOT_YET),
+    (r"expired|out of date at", _EXPIRED),
     (r"revoked", ("snp.crl.revoked", "dcap.revoked")),
     (r"debug", ("snp.policy.debug", "sev.policy.debug", "tdx.attributes.debug", "sgx.attributes.debug")),
     (r"no matching tcb level", ("dcap.tcb.level",)),
@@ -61,16 +63,19 @@ _REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"sept_?ve", ("tdx.attributes.sept-ve",)),
     (
         r"certificate signature|chain",
-        ("snp.chain.", "snp.root", "dcap.chain", "dcap.signature", "sev.chain."),
+        ("snp.chain.", "snp.root", "dcap.chain", "dcap.root", "sev.chain."),
     ),
+    (r"not issued?", ("snp.chain.", "snp.signer.certificate", "dcap.chain", "sev.chain.")),
     (r"hardware id|hwid|chip", ("snp.chip.", "snp.signature")),
+    (r"unsigned|not signed$|nobody signed|signing key none", ("snp.signature.unsigned",)),
+    (r"signer", ("snp.signer",)),
     (r"not signed by|report signature|quote signature|signature", ("snp.signature", "dcap.signature")),
-    (r"unsigned|signing key none|signer", ("snp.signature.unsigned", "snp.signer")),
-    (r"root|not pinned", ("snp.root", "dcap.chain", "sev.root")),
-    (r"fmspc", ("dcap.collateral.fmspc",)),
+    (r"root|not pinned", ("snp.root", "dcap.root", "sev.root")),
+    (r"fmspc", ("dcap.collateral.fmspc", "dcap.platform.fmspc")),
     (r"tcb", ("snp.tcb.", "dcap.tcb.")),
     (r"product|generation", ("snp.product", "snp.generation", "snp.endorsement.product")),
     (r"version", ("snp.report.", "dcap.quote.version")),
+    (r"advisor", ("dcap.tcb.advisory",)),
     (r"vmpl", ("snp.vmpl",)),
     (r"qe|enclave identity", ("dcap.qe",)),
     (r"malformed|truncated|parse|reserved|trailing", ("snp.", "dcap.", "sev.", "tdx.", "sgx.", "cmw.")),
