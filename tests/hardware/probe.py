@@ -14,13 +14,18 @@ HEADERS = ("stddef.h", "stdio.h", "linux/psp-sev.h", "linux/sev-guest.h", "linux
 _CACHE = Path(__file__).resolve().parents[2] / "build" / "zig-cache"
 
 
-def ask(folder: Path, structures: Mapping[str, Sequence[str]], constants: Sequence[str]) -> dict[str, int]:
+def ask(
+    folder: Path,
+    structures: Mapping[str, Sequence[str]],
+    constants: Sequence[str],
+    headers: Sequence[str] = HEADERS,
+) -> dict[str, int]:
     """Values by name: ``sizeof x``, ``x.field`` (offset), and constants, all as unsigned 64-bit integers."""
     lines = [f'printf("{name} %llu\\n", (unsigned long long)({name}));' for name in constants]
     for name, fields in structures.items():
         lines.append(f'printf("sizeof {name} %zu\\n", sizeof(struct {name}));')
         lines += [f'printf("{name}.{field} %zu\\n", offsetof(struct {name}, {field}));' for field in fields]
-    includes = "".join(f"#include <{header}>\n" for header in HEADERS)
+    includes = "".join(f"#include <{header}>\n" for header in headers)
     source = folder / "probe.c"
     source.write_text(includes + "int main(void) {\n" + "\n".join(lines) + "\nreturn 0; }\n")
     program = folder / "probe"

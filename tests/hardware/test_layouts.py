@@ -203,6 +203,24 @@ def test_pointers_stand_where_the_structures_have_them() -> None:
     assert psp_sev.SevUserDataGetId2.address.offset == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("header", [Path("/usr/include/linux/sev-guest.h")], ids=lambda path: path.name)
+def test_this_systems_own_header_says_the_same(header: Path, tmp_path: Path) -> None:
+    """What the system's own C programs are compiled against, where it has that."""
+    if not header.exists():
+        pytest.skip(f"no {header} here")
+    names = [name for name, ours in STRUCTURES.items() if ours.__module__ == sev_guest.__name__]
+    assert len(names) == 6
+    constants = [name for name in CONSTANTS if name.startswith(("SNP_GET_", "SNP_GUEST_VMM_"))]
+    structures = {name: [field for field, *_ in STRUCTURES[name]._fields_] for name in names}
+    system = ask(tmp_path, structures, constants, ("stddef.h", "stdio.h", "linux/ioctl.h", str(header)))
+    for name, fields in structures.items():
+        assert ctypes.sizeof(STRUCTURES[name]) == system[f"sizeof {name}"]
+        assert [getattr(STRUCTURES[name], field).offset for field in fields] == [
+            system[f"{name}.{field}"] for field in fields
+        ]
+    assert [CONSTANTS[name] for name in constants] == [system[name] for name in constants]
+
+
 def test_probe_notices_a_difference(tmp_path: Path) -> None:
     """The control: a structure that is not the kernel's is told apart."""
     kernel = ask(tmp_path, {"sev_issue_cmd": ["data"]}, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from wasmkeep.cli import flags
@@ -35,23 +36,15 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
 def _local(options: argparse.Namespace) -> int:
     from wasmkeep.cli.console import answer
-    from wasmkeep.hardware.devices import DeviceState, survey
+    from wasmkeep.cli.platform_local import as_json, as_text, look_here
 
-    found = survey()
+    here = look_here()
     if options.json:
         import json
 
-        rows = [{"device": one.device.path, "state": one.state.value, "purpose": one.device.purpose,
-                 "needs": one.device.needs} for one in found]  # fmt: skip
-        answer(json.dumps({"devices": rows, "usable": False, "simulated": True}))
-        return 69
-    lines = ["devices of this computer"]
-    for one in found:
-        lines.append(f"  {one.device.name:<18}{one.state.value:<16}{one.device.purpose}")
-        if one.state is not DeviceState.PRESENT:
-            lines.append(f"  {'':<34}needs {one.device.needs}")
-    lines += ["", "no TEE that this release can launch keeps on; `--simulated` starts a simulated machine"]
-    answer("\n".join(lines))
+        answer(json.dumps(as_json(here)))
+    else:
+        answer(as_text(here))
     return 69
 
 
@@ -66,8 +59,7 @@ async def _remote(options: argparse.Namespace, console: Console) -> int:
     if options.json:
         import json
 
-        rows = [{name: getattr(tee, name) for name in tee.__dataclass_fields__} for tee in tees]
-        answer(json.dumps({"host": options.host, "tees": rows}))
+        answer(json.dumps({"host": options.host, "tees": [asdict(tee) for tee in tees]}))
     else:
         answer("\n".join([f"what {options.host} says of itself", *(_row(tee) for tee in tees)]))
     return 0 if tees else 69
