@@ -18,6 +18,7 @@ from tests.evidence.test_refusals import refuse, vlek
 from tests.evidence.test_simulated_rows import judge as judge_row
 from tests.evidence.test_verification import judge, snp_facts
 from wasmkeep.evidence import Policy, Rejected, SnpEvidence
+from wasmkeep.evidence.kinds import EvidenceKind, recognise
 from wasmkeep.evidence.plain import plain
 from wasmkeep.evidence.snp import certificates, table
 from wasmkeep.evidence.snp.products import product_of_certificate
@@ -249,6 +250,15 @@ def test_a_clouds_own_entries_and_another_order_do_not_hide_the_certificates() -
     for order, gap in (((0, 1, 2), 0), ((2, 0, 1), 0), ((1, 2, 0), 40)):
         found = table.decode(laid_out(*parts, order=order, gap=gap))
         assert found == table.CertificateTable(vcek=b"key", ark=b"root")
+
+
+def test_an_extended_report_is_recognised_whatever_stands_first_in_its_table() -> None:
+    made = row("genoa-v5-vlek")
+    vlek_guid = UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
+    own = laid_out((GOOGLES_ENTRY, b"an endorsement of firmware"), (vlek_guid, made.certificate))
+    for data in (made.extended(), made.report + own, made.report + own.ljust(0x4000, b"\0")):
+        assert recognise(data) is EvidenceKind.SNP_EXTENDED_REPORT
+        assert table.decode(data[len(made.report) :]).vlek == made.certificate
 
 
 def test_what_is_not_amds_is_bounded_all_the_same() -> None:

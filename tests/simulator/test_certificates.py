@@ -21,8 +21,10 @@ from wasmkeep.simulator.certificates import (
     Validity,
     issue_ark,
     issue_ask,
+    issue_asvk,
     issue_crl,
     issue_vcek,
+    issue_vlek,
     spki,
 )
 from wasmkeep.simulator.chip import Chip
@@ -30,6 +32,7 @@ from wasmkeep.simulator.products import PRODUCTS, Product
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "snp"
 NOW = datetime(2026, 5, 1, 12, 30, 15, tzinfo=UTC)
+CSP_ID = "CN=cc.cloud.example"
 VALIDITY = Validity(NOW, NOW + timedelta(days=365 * 25))
 
 needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared evidence vectors are not here")
@@ -47,7 +50,9 @@ class Issued:
     chip: Chip
     ark: bytes
     ask: bytes
+    asvk: bytes
     vcek: bytes
+    vlek: bytes
     crl: bytes
 
 
@@ -61,7 +66,9 @@ def issued(name: str) -> Issued:
         chip,
         issue_ark(product, key(0), VALIDITY),
         issue_ask(product, key(1).public_key(), key(0), VALIDITY, product.ask_serial),
+        issue_asvk(product, key(2).public_key(), key(0), VALIDITY),
         issue_vcek(product, public, key(1), VALIDITY, tcb=product.tcb, chip_id=chip.chip_id),
+        issue_vlek(product, public, key(2), VALIDITY, tcb=product.tcb, csp_id=CSP_ID),
         issue_crl(
             product,
             key(0),
@@ -100,10 +107,13 @@ def shape(certificate: bytes) -> dict[str, object]:
 GENUINE = {
     ("genoa", "ark"): ("ca-roots/genoa-ask-ark-asvk.pem", 1),
     ("genoa", "ask"): ("ca-roots/genoa-ask-ark-asvk.pem", 0),
+    ("genoa", "asvk"): ("ca-roots/genoa-ask-ark-asvk.pem", 2),
     ("turin", "ark"): ("ca-roots/turin-ask-ark-asvk.pem", 1),
     ("turin", "ask"): ("ca-roots/turin-ask-ark-asvk.pem", 0),
+    ("turin", "asvk"): ("ca-roots/turin-ask-ark-asvk.pem", 2),
     ("milan", "ark"): ("ca-roots/milan-ask-ark-asvk.pem", 1),
     ("milan", "ask"): ("ca-roots/milan-ask-ark-asvk.pem", 0),
+    ("milan", "asvk"): ("ca-roots/milan-ask-ark-asvk.pem", 2),
 }
 
 
@@ -148,7 +158,8 @@ def test_the_revocation_list_looks_like_the_genuine_one() -> None:
 def test_the_chain_verifies_with_the_salt_amd_uses_and_no_other(product: str) -> None:
     chain = issued(product)
     pss = padding.PSS(padding.MGF1(hashes.SHA384()), SALT_SIZE)
-    for certificate, signer in ((chain.ark, 0), (chain.ask, 0), (chain.vcek, 1)):
+    signed_by = ((chain.ark, 0), (chain.ask, 0), (chain.asvk, 0), (chain.vcek, 1), (chain.vlek, 2))
+    for certificate, signer in signed_by:
         body = asn1.Certificate.load(certificate)
         signed, signature = body["tbs_certificate"].dump(), body["signature_value"].native
         key(signer).public_key().verify(signature, signed, pss, hashes.SHA384())
@@ -171,6 +182,25 @@ def test_a_vcek_names_its_tcb_and_its_chip(product: str) -> None:
     assert core.IA5String.load(values[f"{prefix}.2"], strict=True).native == chain.product.extension
     public = chain.chip.vcek(chain.product.tcb).public_key()
     assert body["subject_public_key_info"].dump() == spki(public)
+
+
+@pytest.mark.parametrize("product", ["milan", "genoa", "turin"])
+def test_a_vlek_differs_from_a_vcek_in_names_and_in_whom_it_speaks_for(product: str) -> None:
+    chain = issued(product)
+    prefix = "1.3.6.1.4.1.3704.1"
+    body, other = (asn1.Certificate.load(der)["tbs_certificate"] for der in (chain.vlek, chain.vcek))
+    assert body["serial_number"].native == 0
+    assert body["subject"].native["common_name"] == "SEV-VLEK"
+    assert body["issuer"].native["common_name"] == f"SEV-VLEK-{chain.product.kds}"
+    values, of_vcek = (
+        {each["extn_id"].dotted: each["extn_value"].contents for each in tbs["extensions"]}
+        for tbs in (body, other)
+    )
+    assert list(values)[:-1] == list(of_vcek)[:-1]
+    assert core.IA5String.load(values[f"{prefix}.2"], strict=True).native == chain.product.kds
+    assert core.IA5String.load(values[f"{prefix}.5"], strict=True).native == CSP_ID
+    levels = [oid for oid in values if oid.startswith(f"{prefix}.3.")]
+    assert [values[oid] for oid in levels] == [of_vcek[oid] for oid in levels]
 
 
 def test_each_tcb_and_each_chip_has_its_own_key() -> None:

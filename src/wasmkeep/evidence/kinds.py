@@ -41,6 +41,8 @@ class EvidenceKind(StrEnum):
 
 
 _REPORT_SIZE: Final = 1184
+_TABLE_ENTRY_SIZE: Final = 24
+_MAX_TABLE_ENTRIES: Final = 16
 _TABLE_GUIDS: Final = tuple(
     bytes.fromhex(guid)
     for guid in (
@@ -51,7 +53,7 @@ _TABLE_GUIDS: Final = tuple(
         "92f81bc358114d3d97ffd19f88dc67ea",
     )
 )
-_TABLE_END: Final = bytes(24)
+_TABLE_END: Final = bytes(_TABLE_ENTRY_SIZE)
 _QUOTE_HEADER_SIZE: Final = 48
 _INTEL_QE: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _QUOTE_VERSIONS: Final = range(3, 6)
@@ -109,11 +111,17 @@ def _binary(data: bytes) -> EvidenceKind | None:
         table = data[_REPORT_SIZE:]
         if not table:
             return EvidenceKind.SNP_REPORT
-        if table.startswith((*_TABLE_GUIDS, _TABLE_END)):
+        if table.startswith(_TABLE_END) or _lists_certificates(table):
             return EvidenceKind.SNP_EXTENDED_REPORT
     if data[0] == 0x30 and len(data) > 2 and data[1] in (0x81, 0x82, 0x83):
         return EvidenceKind.DER
     return None
+
+
+def _lists_certificates(table: bytes) -> bool:
+    """One of the first entries is a certificate of AMD's; a cloud's own may stand before it."""
+    head = range(0, _MAX_TABLE_ENTRIES * _TABLE_ENTRY_SIZE, _TABLE_ENTRY_SIZE)
+    return any(table.startswith(_TABLE_GUIDS, at) for at in head)
 
 
 def _is_quote(data: bytes) -> bool:

@@ -85,8 +85,9 @@ def _key_identifier(key: rsa.RSAPublicKey) -> bytes:
     return hashlib.sha1(bits, usedforsecurity=False).digest()
 
 
-def _crl_points(product: Product) -> bytes:
-    url = f"https://kdsintf.amd.com/vcek/v1/{product.kds}/crl"
+def _crl_points(product: Product, key: str) -> bytes:
+    """Where AMD publishes the list; `key` is what the certificate's holder is for, vcek or vlek."""
+    url = f"https://kdsintf.amd.com/{key}/v1/{product.kds}/crl"
     name = der.explicit(0, der.explicit(0, der.implicit(6, url.encode("ascii"))))
     return _extension("2.5.29.31", der.sequence(der.sequence(name)))
 
@@ -129,7 +130,7 @@ def issue_ark(product: Product, key: rsa.RSAPrivateKey, validity: Validity) -> b
             _extension("2.5.29.15", _KEY_CERT_AND_CRL_SIGN, critical=True),
             _extension("2.5.29.14", der.octet_string(_key_identifier(key.public_key()))),
             _extension("2.5.29.19", der.sequence(der.boolean(True)), critical=True),
-            _crl_points(product),
+            _crl_points(product, "vcek"),
         ),
         signer=key,
         trailer=True,
@@ -140,12 +141,13 @@ def issue_ask(
     product: Product, key: rsa.RSAPublicKey, ark: rsa.RSAPrivateKey, validity: Validity, serial: int
 ) -> bytes:
     """The intermediate that signs VCEKs. DER."""
-    return _intermediate(product, f"SEV-{product.kds}", key, ark, validity, serial)
+    return _intermediate(product, f"SEV-{product.kds}", key, ark, validity, serial, leaf="vcek")
 
 
 def issue_asvk(product: Product, key: rsa.RSAPublicKey, ark: rsa.RSAPrivateKey, validity: Validity) -> bytes:
     """The intermediate that signs VLEKs. DER."""
-    return _intermediate(product, f"SEV-VLEK-{product.kds}", key, ark, validity, product.asvk_serial)
+    name, serial = f"SEV-VLEK-{product.kds}", product.asvk_serial
+    return _intermediate(product, name, key, ark, validity, serial, leaf="vlek")
 
 
 def _intermediate(
@@ -155,6 +157,8 @@ def _intermediate(
     ark: rsa.RSAPrivateKey,
     validity: Validity,
     serial: int,
+    *,
+    leaf: str,
 ) -> bytes:
     authority = der.sequence(der.implicit(0, _key_identifier(ark.public_key())))
     constraints = der.sequence(der.boolean(True), der.integer(0))
@@ -169,7 +173,7 @@ def _intermediate(
             _extension("2.5.29.35", authority),
             _extension("2.5.29.19", constraints, critical=True),
             _extension("2.5.29.15", _KEY_CERT_SIGN, critical=True),
-            _crl_points(product),
+            _crl_points(product, leaf),
         ),
         signer=ark,
         trailer=True,
