@@ -68,9 +68,9 @@ class AuthenticAuthority:
         return self.ask.common_name.startswith(_VLEK_AUTHORITY)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AuthenticKey:
-    """An endorsement key with its chain. Made by `authenticate_key` only."""
+    """An endorsement key with its chain. Made by `authenticate_key` only; equal to nothing but itself."""
 
     authority: AuthenticAuthority
     certificate: Endorsement

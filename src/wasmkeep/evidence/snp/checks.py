@@ -54,12 +54,14 @@ from wasmkeep.evidence.roots import AMD_ROOTS, Root
 from wasmkeep.evidence.snp import certificates, chain, outcome, rules, signatures
 from wasmkeep.evidence.snp.case import Case
 from wasmkeep.evidence.snp.certificates import RevocationList
-from wasmkeep.evidence.snp.endorsement import EndorsedIdentity, read_endorsement
+from wasmkeep.evidence.snp.endorsement import EndorsedIdentity
 from wasmkeep.evidence.snp.evidence import SnpEvidence
 from wasmkeep.evidence.snp.memory import ChainMemory
-from wasmkeep.evidence.snp.products import PRODUCTS, layout_of, line_of
-from wasmkeep.evidence.snp.report import SIGNED_SIZE, Report, SigningKey, parse
-from wasmkeep.evidence.snp.tcb import Tcb, TcbLayout
+from wasmkeep.evidence.snp.platform import Platform, read_platform
+from wasmkeep.evidence.snp.products import PRODUCTS
+from wasmkeep.evidence.snp.report import SIGNED_SIZE, Report, SigningKey, parse, standing_part
+from wasmkeep.evidence.snp.standing import standing
+from wasmkeep.evidence.snp.tcb import Tcb
 
 __all__ = ["Genuine", "authenticate", "verify"]
 
@@ -71,21 +73,40 @@ _VENDOR_ROOTS = {pin: root for pin, root in AMD_ROOTS.items() if root.product in
 
 @dataclass(frozen=True, slots=True)
 class Genuine:
-    """A report whose signature leads to an accepted root. Made by `authenticate` only.
-
-    ``product`` and ``line`` come from CPUID where the report has it, else from the certificate.
-    """
+    """A report whose signature leads to an accepted root. Made by `authenticate` only."""
 
     report: Report
     key: chain.AuthenticKey
-    identity: EndorsedIdentity
     signer: str
-    line: str
-    product: str
-    reported_tcb: Tcb
-    current_tcb: Tcb
-    committed_tcb: Tcb
-    launch_tcb: Tcb
+    platform: Platform
+
+    @property
+    def identity(self) -> EndorsedIdentity:
+        return self.platform.identity
+
+    @property
+    def line(self) -> str:
+        return self.platform.line
+
+    @property
+    def product(self) -> str:
+        return self.platform.product
+
+    @property
+    def reported_tcb(self) -> Tcb:
+        return self.platform.reported_tcb
+
+    @property
+    def current_tcb(self) -> Tcb:
+        return self.platform.current_tcb
+
+    @property
+    def committed_tcb(self) -> Tcb:
+        return self.platform.committed_tcb
+
+    @property
+    def launch_tcb(self) -> Tcb:
+        return self.platform.launch_tcb
 
 
 def verify(
@@ -118,10 +139,11 @@ def verify(
     findings += revocation_findings
     # 8 to 26
     case = Case(genuine, policy, binding, host_data, reference_values)
-    findings += rules.findings(case)
-    if findings:
+    platform = memory.standing(policy, genuine.platform, lambda: standing(case))
+    findings += rules.findings(case) if platform is None else rules.findings_of_session(case)
+    if platform is None or findings:
         raise Rejected(*findings)
-    return outcome.result(case, revocation, at, hashlib.sha256(evidence.report).digest())
+    return outcome.result(case, platform, revocation, at, hashlib.sha256(evidence.report).digest())
 
 
 def _list_of(
@@ -149,13 +171,8 @@ def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> 
     # 5
     _require_signature(report, evidence.report[:SIGNED_SIZE], key)
     # 6
-    identity = memory.identity(key, lambda: read_endorsement(key.certificate))
-    line, product = _product(report, identity)
-    layout = layout_of(product)
-    # Mostly they are all the same.
-    values = (report.reported_tcb, report.current_tcb, report.committed_tcb, report.launch_tcb)
-    tcbs = {value: _tcb(value, layout) for value in dict.fromkeys(values)}
-    return Genuine(report, key, identity, signer, line, product, *(tcbs[value] for value in values))
+    part = standing_part(evidence.report)
+    return Genuine(report, key, signer, memory.described(key, part, lambda: read_platform(report, key)))
 
 
 def _authentic_key(evidence: SnpEvidence, roots: Mapping[bytes, Root], signer: str) -> chain.AuthenticKey:
@@ -227,26 +244,6 @@ def _require_signature(report: Report, signed: bytes, key: chain.AuthenticKey) -
     except InvalidSignature as error:
         message = f"the report was not signed by this {key.certificate.label}"
         raise Rejected(_bad_signature("snp.signature", message, key)) from error
-
-
-def _product(report: Report, identity: EndorsedIdentity) -> tuple[str, str]:
-    """Model line and product: CPUID's where the report has it (the signature covers it)."""
-    if report.cpuid_family is None or report.cpuid_model is None:
-        return "", identity.product
-    line = line_of(report.cpuid_family, report.cpuid_model)
-    if line is None:
-        found = f"family {report.cpuid_family:#x}, model {report.cpuid_model:#x}"
-        raise Rejected(_unsupported("snp.product", "the report is from an unknown processor", found))
-    return line.name, line.product
-
-
-def _tcb(value: int, layout: TcbLayout) -> Tcb:
-    try:
-        return Tcb.decode(value, layout)
-    except ValueError as error:
-        raise Rejected(
-            Finding("snp.tcb.reserved", Kind.MALFORMED, str(error), section="AMD 56860, 2.2 TCB_VERSION")
-        ) from error
 
 
 def _unsupported(check: str, message: str, found: str) -> Finding:

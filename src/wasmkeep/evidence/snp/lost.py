@@ -20,7 +20,7 @@ from wasmkeep.evidence.snp.case import (
 )
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 
-__all__ = ["lost_protections"]
+__all__ = ["of_the_launch", "of_the_platform", "of_the_session"]
 
 _SHIPPED, _SHIPPED_REVOCATION = SnpPolicy(), RevocationPolicy()
 _DEBUG = int(GuestPolicyBit.DEBUG)
@@ -29,15 +29,23 @@ _CXL_ALLOW = int(GuestPolicyBit.CXL_ALLOW)
 _ALIAS_CHECK = int(PlatformBit.ALIAS_CHECK_COMPLETE)
 
 
-def lost_protections(case: Case, revocation: Revocation) -> tuple[LostProtection, ...]:
-    """Every exception that this evidence made use of, and every floor that was lowered for it."""
-    return (
-        *_of_the_root(case),
-        *_of_the_guest(case),
-        *_of_revocation(case, revocation),
-        *_of_the_platform(case),
-        *_lowered_floors(case),
-    )
+def of_the_launch(case: Case) -> Iterator[LostProtection]:
+    """Exceptions that root and launch made use of."""
+    yield from _of_the_root(case)
+    yield from _of_the_guest(case)
+
+
+def of_the_session(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
+    """Exceptions for what is not the same for every keep that was launched alike."""
+    if reference(case) is None:
+        yield LostProtection("any-measurement", "the policy accepts whatever was launched")
+    yield from _of_revocation(case, revocation)
+
+
+def of_the_platform(case: Case) -> Iterator[LostProtection]:
+    """Exceptions that the platform made use of, and every floor that was lowered for it."""
+    yield from _of_the_platform(case)
+    yield from _lowered_floors(case)
 
 
 def _of_the_root(case: Case) -> Iterator[LostProtection]:
@@ -62,8 +70,6 @@ def _of_the_guest(case: Case) -> Iterator[LostProtection]:
         yield LostProtection("cxl-allowed", "CXL devices or memory may be present")
     if report.vmpl:
         yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
-    if reference(case) is None:
-        yield LostProtection("any-measurement", "the policy accepts whatever was launched")
 
 
 def _of_revocation(case: Case, revocation: Revocation) -> Iterator[LostProtection]:

@@ -2,8 +2,10 @@
 
 Parsing three certificates and checking their signatures costs more than the report itself, and gives the same
 answer for the same bytes and the same accepted roots. So a caller may keep a `ChainMemory` and hand it to
-`wasmkeep.evidence.verify`. Only what verified is remembered, under all the bytes that it follows from; dates,
-revocation and everything about the report are judged anew each time.
+`wasmkeep.evidence.verify`. Only what verified is remembered, under all that it follows from: certificates
+with their roots; and how a platform stands with a policy, by every signed byte of a report but its report
+data, measurement, host data and report ids. Those, signatures of reports, dates and revocation are judged
+anew each time.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import Root
 from wasmkeep.evidence.sev.chain import AuthenticPlatform, PlatformCertificates
 from wasmkeep.evidence.snp.certificates import RevocationList
 from wasmkeep.evidence.snp.chain import AuthenticAuthority, AuthenticKey
-from wasmkeep.evidence.snp.endorsement import EndorsedIdentity
 from wasmkeep.evidence.snp.evidence import SnpEvidence
+from wasmkeep.evidence.snp.platform import Platform
+from wasmkeep.evidence.snp.standing import Standing
 
 __all__ = ["ChainMemory"]
 
@@ -38,7 +42,9 @@ class _Recent(Generic[_Key, _Value]):
         if value is not None:
             self._entries.move_to_end(key)
             return value
-        value = self._entries[key] = make()
+        value = make()
+        if value is not None:
+            self._entries[key] = value
         if len(self._entries) > MAX_ENTRIES:
             self._entries.popitem(last=False)
         return value
@@ -49,7 +55,8 @@ class ChainMemory:
 
     def __init__(self) -> None:
         self._keys: _Recent[tuple[object, ...], AuthenticKey] = _Recent()
-        self._identities: _Recent[bytes, EndorsedIdentity] = _Recent()
+        self._described: _Recent[tuple[AuthenticKey, bytes], Platform] = _Recent()
+        self._standings: _Recent[tuple[int, Platform], Standing | None] = _Recent()
         self._lists: _Recent[tuple[bytes, bytes], RevocationList] = _Recent()
         self._platforms: _Recent[tuple[object, ...], AuthenticPlatform] = _Recent()
 
@@ -69,9 +76,15 @@ class ChainMemory:
         )
         return self._keys.get(known, make)
 
-    def identity(self, key: AuthenticKey, make: Callable[[], EndorsedIdentity]) -> EndorsedIdentity:
-        """What the authenticated key's certificate says."""
-        return self._identities.get(key.certificate.der, make)
+    def described(self, key: AuthenticKey, standing_part: bytes, make: Callable[[], Platform]) -> Platform:
+        """What key and report say of the platform; see `wasmkeep.evidence.snp.report.standing_part`."""
+        return self._described.get((key, standing_part), make)
+
+    def standing(
+        self, policy: Policy, platform: Platform, make: Callable[[], Standing | None]
+    ) -> Standing | None:
+        """How this platform stands with this policy, which cannot change; a refusal is not remembered."""
+        return self._standings.get((id(policy), platform), make)
 
     def platform(
         self,

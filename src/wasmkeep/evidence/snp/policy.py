@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 
@@ -59,6 +59,13 @@ class SnpPolicy:
     author_key_digests: frozenset[bytes] = frozenset()
     family_ids: frozenset[bytes] = frozenset()
     image_ids: frozenset[bytes] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Mappings are copied, so that a policy cannot change: what follows from it is worked out once."""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, Mapping):
+                object.__setattr__(self, entry.name, MappingProxyType(dict(value)))
 
     @cached_property
     def lifted_denials(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 
-__all__ = ["REPORT_SIZE", "SIGNED_SIZE", "VERSIONS", "Report", "SigningKey", "parse"]
+__all__ = ["REPORT_SIZE", "SIGNED_SIZE", "VERSIONS", "Report", "SigningKey", "parse", "standing_part"]
 
 REPORT_SIZE = 0x4A0
 SIGNED_SIZE = 0x2A0
@@ -138,6 +138,19 @@ class Report(NamedTuple):
         except (struct.error, OverflowError) as error:
             raise ValueError(f"a report field is out of range: {error}") from error
 
+    def standing(self) -> Report:
+        """The same with zeros in what keeps differ in that were launched alike on one platform: report data,
+        measurement, host data, report ids and signature. See `standing_part`."""
+        return self._replace(
+            report_data=bytes(64),
+            measurement=bytes(48),
+            host_data=bytes(32),
+            report_id=bytes(32),
+            report_id_ma=bytes(32),
+            signature_r=0,
+            signature_s=0,
+        )
+
     def signed_part(self) -> bytes:
         """The 672 bytes under the signature."""
         return self.encode()[:SIGNED_SIZE]
@@ -216,6 +229,11 @@ def parse(data: bytes) -> Report:
     report = Report._make(values)
     _require_zero(data, report)
     return report
+
+
+def standing_part(data: bytes) -> bytes:
+    """The bytes of a report that `Report.standing` follows from."""
+    return data[:0x050] + data[0x0E0:0x140] + data[0x180:SIGNED_SIZE]
 
 
 def _require_zero(data: bytes, report: Report) -> None:

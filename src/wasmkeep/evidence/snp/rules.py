@@ -17,7 +17,7 @@ from wasmkeep.evidence.snp.findings import POLICY, REPORT, bit_number, refused
 from wasmkeep.evidence.snp.products import layout_of
 from wasmkeep.evidence.snp.tcb import TcbLayout
 
-__all__ = ["STEPS", "findings"]
+__all__ = ["STEPS", "findings", "findings_of_platform", "findings_of_session"]
 
 _HOST_REQUESTED = 0xFFFF_FFFF
 _RESERVED_ONE = int(GuestPolicyBit.RESERVED_ONE)
@@ -42,6 +42,16 @@ _FORBIDDABLE = (
 def findings(case: Case) -> list[Finding]:
     """What steps 8 to 26 refuse, in order; empty when the report is accepted."""
     return [finding for step in STEPS for finding in step(case)]
+
+
+def findings_of_session(case: Case) -> list[Finding]:
+    """Those that refuse report data, host data or measurement."""
+    return [finding for step in _SESSION_STEPS for finding in step(case)]
+
+
+def findings_of_platform(case: Case) -> list[Finding]:
+    """All others: they are the same for every keep that was launched alike on this platform."""
+    return [finding for step in STEPS if step not in _SESSION_STEPS for finding in step(case)]
 
 
 def _step_08_signer(case: Case) -> Iterator[Finding]:
@@ -256,6 +266,7 @@ STEPS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     platform_rules.step_25_chip_lists,
     platform_rules.step_26_mitigations,
 )
+_SESSION_STEPS = (_step_17_binding, _step_18_host_data, _step_19_measurement)
 
 
 def _equal(check: str, message: str, found: bytes, expected: bytes | Unbound) -> Iterator[Finding]:
