@@ -5,7 +5,7 @@ headers, ``psp_sev_calls`` and ``kvm_sev_calls`` SEV's calls as values; ``sev_co
 ``sev_status`` the firmware's own formats. ``simulated`` drives the simulated machine, with ``sev_guest_vm``
 for its SEV guests; ``bare_vm`` drives this computer's ``/dev/kvm`` and ``/dev/sev`` by the same names
 (``sev_platform``, ``sev_guest_commands``); ``devices`` says what it has, ``surroundings`` and
-``diagnosis`` what is missing and what helps, ``sev_host`` how its secure processor stands. ``snp_guest_device``
-(``/dev/sev-guest``, by ``sev_guest_calls``) and ``tsm_report`` (configfs) are for programs inside a confidential
-guest: they ask for its evidence. Nothing here imports another domain of wasmkeep.
+``diagnosis`` what is missing and what helps, ``sev_host`` how its secure processor stands. For programs
+inside a confidential guest, ``snp_guest_device`` (``/dev/sev-guest``, by ``sev_guest_calls``) and
+``tsm_report`` (configfs) ask for its evidence. Nothing here imports another domain of wasmkeep.
 """
