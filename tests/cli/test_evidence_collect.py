@@ -1,5 +1,7 @@
-"""``wasmkeep evidence collect`` and ``wasmkeep platform`` on stand-ins for real machines' kernels: what a guest
-collects there, ``wasmkeep evidence verify`` accepts."""
+"""``wasmkeep evidence collect`` and ``wasmkeep platform`` on stand-ins for real machines' kernels.
+
+What a guest collects there, ``wasmkeep evidence verify`` accepts.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from tests.hardware.providers import SevGuestProvider, TdxGuestProvider, quote_o
 from tests.simulator.bench import Channel
 from wasmkeep.cli import __main__ as entry
 from wasmkeep.cli import platform_local
-from wasmkeep.hardware import devices, psp_sev, snp_guest_device, surroundings, tsm_report
+from wasmkeep.hardware import devices, psp_sev, sev_host, snp_guest_device, surroundings, tsm_report
 from wasmkeep.hardware.calls import perform
 from wasmkeep.hardware.devices import DeviceFound, DeviceState
 from wasmkeep.hardware.psp_sev_calls import SevPlatformStatus
@@ -52,7 +54,7 @@ def guest(name: str = "genoa-v3-chip-masked", *, vmpck: int = 0, svsm: bool = Fa
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command line, in this process, so that it can be given stand-ins."""
     monkeypatch.chdir(tmp_path)
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
@@ -98,8 +100,8 @@ def test_what_a_guest_collects_is_accepted(
     assert said.startswith("evidence.bin: 1184 bytes of sev_guest and ")
     assert said.rstrip().endswith(f"bound to the report data, by {via}")
     assert Path("evidence.bin").stat().st_mode & 0o777 == 0o600
-    judge = ("evidence", "verify", "evidence.bin", "--policy", "plain", "--simulated", this.pin)
-    judge += ("--at", "2026-11-01T12:00Z", "--report-data")
+    judge = ["evidence", "verify", "evidence.bin", "--policy", "plain", "--simulated", this.pin]
+    judge += ["--at", "2026-11-01T12:00Z", "--report-data"]
     code, said, errors = run(*judge, DATA.hex())
     assert code == 0, errors
     assert "accepted" in said
@@ -264,7 +266,7 @@ def host(monkeypatch: pytest.MonkeyPatch, status: HostStatus) -> None:
     )
     monkeypatch.setattr(platform_local, "survey", lambda: found)
     monkeypatch.setattr(surroundings, "look", lambda: around)
-    monkeypatch.setattr(platform_local.sev_host, "read_host_status", lambda: status)
+    monkeypatch.setattr(sev_host, "read_host_status", lambda: status)
 
 
 def test_platform_says_how_a_host_stands(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
