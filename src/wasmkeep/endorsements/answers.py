@@ -1,8 +1,9 @@
-"""Answers of Intel's certification service, as they are kept: the issuer chain in PEM, then the body.
+"""Answers of Intel's certification service, as they are kept: a line with the issuer chain, then the body.
 
 The service sends the chain in a header, percent-encoded, and the body beside it (Intel PCS API 4.0, "Get
 Revocation List", "Get TCB Info", "Get Quoting Enclave Identity"). One file holds both, so that neither is
-ever found without the other. What the certificates, lists and statements say is for ``wasmkeep.evidence``.
+ever found without the other: ``Issuer-Chain: <percent-encoded PEM>``, LF, the body as it came. What the
+certificates, lists and statements say is for ``wasmkeep.evidence``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = ["CHAIN_BYTES", "Answer", "Statement", "der_of_hex", "join", "split", 
 
 CHAIN_BYTES = 16 * 1024
 """Of an issuer chain in PEM; Intel's, of two certificates, have under 2,000."""
+_NAME = b"Issuer-Chain: "
 _MAX_CERTIFICATES = 4
 _SIGNATURE_DIGITS = 128
 _HEX = re.compile(rb"[0-9A-Fa-f]+\Z")
@@ -46,30 +48,29 @@ def join(header: str, body: bytes, what: str) -> bytes:
     Raises ``HostUnreachable`` (check ``endorsements.body``) where the header is not percent-encoded PEM of
     one to four certificates.
     """
-    if len(header) > 3 * CHAIN_BYTES or not _PERCENT_ENCODED.match(header):
-        raise wrong_body(what, "an issuer chain that is not percent-encoded PEM")
-    chain = unquote_to_bytes(header.strip(" ")).rstrip(b"\r\n") + b"\n"
-    if _end_of_chain(chain) != len(chain):
-        raise wrong_body(what, "an issuer chain that is not PEM of one to four certificates")
-    return chain + body
+    _chain(header, what)
+    return _NAME + header.encode("ascii") + b"\n" + body
 
 
 def split(kept: bytes, what: str) -> Answer:
     """Chain and body of the kept form. Raises ``HostUnreachable`` (check ``endorsements.body``)."""
-    end = _end_of_chain(kept)
-    if not end or end > CHAIN_BYTES:
-        raise wrong_body(what, "no issuer chain, or a long one")
-    return Answer(kept[:end].decode("ascii"), kept[end:])
+    line, end, body = kept.partition(b"\n")
+    if not line.startswith(_NAME) or not end:
+        raise wrong_body(what, "no issuer chain before it")
+    return Answer(_chain(line[len(_NAME) :].decode("ascii", "replace"), what), body)
 
 
-def _end_of_chain(data: bytes) -> int:
-    """Where the certificates at the start of ``data`` end; 0 where there are none, or too many."""
+def _chain(header: str, what: str) -> str:
+    """The PEM text, with a line's end after the last certificate."""
+    if len(header) > 3 * CHAIN_BYTES or not _PERCENT_ENCODED.match(header):
+        raise wrong_body(what, "an issuer chain that is not percent-encoded PEM")
+    chain = unquote_to_bytes(header.strip(" ")).rstrip(b"\r\n") + b"\n"
     end, count = 0, 0
-    while (block := PEM_BLOCK.match(data, end)) is not None:
+    while (block := PEM_BLOCK.match(chain, end)) is not None:
         end, count = block.end(), count + 1
-        if count > _MAX_CERTIFICATES:
-            return 0
-    return end
+    if end != len(chain) or not 1 <= count <= _MAX_CERTIFICATES or end > CHAIN_BYTES:
+        raise wrong_body(what, "an issuer chain that is not PEM of one to four certificates")
+    return chain.decode("ascii")
 
 
 def der_of_hex(body: bytes) -> bytes:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from wasmkeep.endorsements.documents import CertChain, ChipKey, Crl, Document, Product, Vcek
 from wasmkeep.endorsements.intel import PckAuthority, PckCrl, QeIdentity, RootCaCrl, TcbInfo, Tee
 from wasmkeep.errors import InputError
-from wasmkeep.evidence.dcap import certificates, pck, quote
+from wasmkeep.evidence.dcap import pck, quote
+from wasmkeep.evidence.dcap.chain import load_pck_chain
 from wasmkeep.evidence.snp.products import line_of
 from wasmkeep.evidence.snp.report import Report, SigningKey
 
@@ -83,8 +84,7 @@ def intel_platform_of(data: bytes) -> IntelPlatform:
     """By a quote's PCK certificate. Raises ``Rejected`` where the quote or the certificate cannot be read,
     ``InputError`` (check ``endorsements.name``) where another authority than Intel's two issued it."""
     parsed = quote.parse(data)
-    pem = parsed.quoting_enclave.pck_chain.rstrip(b"\0").decode("ascii", "replace")
-    leaf, issuer, _ = certificates.load_chain(pem, "PCK", "PCK CA", "root")
+    leaf, issuer, _ = load_pck_chain(parsed.quoting_enclave.pck_chain)
     authority = _AUTHORITIES.get(issuer.common_name)
     if authority is None:
         raise InputError(

@@ -52,7 +52,7 @@ class PckCrl:
 
     authority: PckAuthority
 
-    max_bytes = LIST_BYTES + CHAIN_BYTES
+    max_bytes = LIST_BYTES + 3 * CHAIN_BYTES
     media_type = "application/octet-stream"
     chain_headers = ("SGX-PCK-CRL-Issuer-Chain",)
     url_path = "sgx/certification/v4/pckcrl"
@@ -114,7 +114,7 @@ class TcbInfo:
     tee: Tee
     fmspc: bytes
 
-    max_bytes = STATEMENT_BYTES + CHAIN_BYTES
+    max_bytes = STATEMENT_BYTES + 3 * CHAIN_BYTES
     media_type = "application/json"
     chain_headers = ("TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain")
     statement = "tcbInfo"
@@ -156,7 +156,7 @@ class QeIdentity:
 
     tee: Tee
 
-    max_bytes = STATEMENT_BYTES + CHAIN_BYTES
+    max_bytes = STATEMENT_BYTES + 3 * CHAIN_BYTES
     media_type = "application/json"
     chain_headers = ("SGX-Enclave-Identity-Issuer-Chain",)
     query = ""
