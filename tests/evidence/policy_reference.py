@@ -76,7 +76,7 @@ def _default(table: Table, key: Key) -> str:
         return "absent"
     if value == defaults.MINIMUM_REPORT_VERSION:
         value = value["Turin"] if len(set(value.values())) == 1 else value
-    text = toml(value, key.words)
+    text = toml(value, key.words, mask=key.mask)
     return f"`{'0' if text == '{}' and key.name != 'steppings' else text}`"
 
 

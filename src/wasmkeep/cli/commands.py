@@ -57,7 +57,8 @@ COMMANDS = (
     Command("image measure", "image_measure", "the launch digest to expect of the keep image you have"),
     Command("image show", "image_show", "the keep images you have and their digests"),
     Command("demo sev", "demo_sev", "the talk's demonstration, step by step", passthrough=True),
-    Command("policy check", "policy_check", "read a policy and say what it accepts"),
+    Command("policy check", "policy_check", "explain a policy in plain words, rule by rule"),
+    Command("policy init", "policy_init", "make a policy from evidence that you trust"),
     Command("completion", "completion", "print a completion script for bash, zsh or fish"),
 )
 

@@ -1,8 +1,8 @@
 """The shipped policy ``plain``: is this evidence genuine, whatever it is evidence of?
 
 Genuine signatures that lead to a pinned root, no revoked certificate, no debug, everything in date. It sets
-no minimum TCB and no reference measurement; a TCB status other than UpToDate is for the caller to allow. It is
-for looking at evidence: a session refuses it, because it accepts whatever was launched.
+no minimum TCB and no reference measurement; a TCB status other than UpToDate is for the caller to allow. It
+is for looking at evidence; whatever it gives up is said wherever it is applied.
 """
 
 from __future__ import annotations

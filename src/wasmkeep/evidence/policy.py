@@ -25,6 +25,7 @@ from wasmkeep.evidence.tdx.policy import TdxPolicy
 __all__ = [
     "DEFAULT_CPU",
     "DEFAULT_RUNTIME",
+    "KEEP_PLATFORMS",
     "KNOWN_PLATFORMS",
     "SUPPORTED_PLATFORMS",
     "Policy",
@@ -37,7 +38,9 @@ __all__ = [
 
 KNOWN_PLATFORMS = ("snp", "tdx", "sgx", "sev-es", "sev", "cca", "nitro")
 SUPPORTED_PLATFORMS = ("snp", "tdx", "sgx", "sev-es", "sev")
-"""Kinds whose evidence can be judged. Keeps exist for fewer."""
+"""Kinds whose evidence can be judged."""
+KEEP_PLATFORMS = ("snp", "sev-es", "sev")
+"""Kinds that this release has keeps for."""
 SEV_PLATFORMS = ("sev-es", "sev")
 """Kinds that `SevPolicy` speaks for."""
 DEFAULT_RUNTIME = f"wasmkeep {__version__}"

@@ -32,6 +32,7 @@ PARTS = ("revocation", "snp", "sev", "tdx", "sgx")
 """Tables that are a part of a policy of their own; others hold fields of the policy itself."""
 _MAX_SHOWN = 3
 _LONG_BYTES = 16
+_PADDED_CHIP_ID = 64
 _DAY_S = 86_400
 
 Says = Callable[[Any], str]  # Any: each takes what its key's reader makes
@@ -41,7 +42,7 @@ Says = Callable[[Any], str]  # Any: each takes what its key's reader makes
 class Key:
     """One key. ``name`` is its last part; ``field`` the attribute of the table's dataclass; ``meaning`` is
     for the reference (Markdown); ``says`` puts the rule that a value makes into plain words. ``words`` are
-    the names of flags, where the value is made of such."""
+    the names of flags, where the value is made of such; a ``mask`` is written in hexadecimal digits."""
 
     name: str
     field: str
@@ -49,6 +50,7 @@ class Key:
     meaning: str
     says: Says
     words: Mapping[str, IntFlag] | None = None
+    mask: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,11 @@ def shown(values: Iterable[object]) -> str:
 
 
 def _cut(value: bytes) -> str:
-    text = value.rstrip(b"\0").hex() or "zeros"
+    text = value.hex()
+    if not any(value):
+        return "zeros"
+    if len(value) == _PADDED_CHIP_ID:  # Turin's ids are 8 bytes, then zeros
+        text = value.rstrip(b"\0").hex()
     return text if len(text) <= 2 * _LONG_BYTES else f"{text[:8]}…{text[-4:]}"
 
 
@@ -202,8 +208,8 @@ GENERAL = (
                 "for SEV and SEV-ES, whose measurement is an HMAC: who does not know the launch digest "
                 "cannot check it.",
                 switch(
-                    "WHATEVER WAS LAUNCHED IS ACCEPTED, also software that tells everything; no session is "
-                    "possible with this policy",
+                    "WHATEVER WAS LAUNCHED IS ACCEPTED, also software that tells everything; a deployment "
+                    "alone still asks for what `runtime` names",
                     "what was launched must be named in `runtime`",
                 ),
             ),

@@ -205,6 +205,7 @@ _TDX = Table(
                 if mask is None
                 else f"XFAM may have the bits {mask:#x} only"
             ),
+            mask=True,
         ),
         Key(
             "xfam_require",
@@ -212,6 +213,7 @@ _TDX = Table(
             read.number(0, _U64),
             "Mask of the XFAM bits that must be set. x87 and SSE (`0x3`) always are.",
             "XFAM must have the bits {:#x}".format,
+            mask=True,
         ),
         _digest("rtmr0", "virtual firmware's configuration"),
         _digest("rtmr1", "boot loader and kernel"),

@@ -335,6 +335,7 @@ _SNP_PARTS = (
                 f"Bits that {which} must hold: a mask (`0x3`), or a table by generation. Reports below "
                 "version 5 do not say, and are refused where the mask is not 0.",
                 _masks(words),
+                mask=True,
             )
             for name, which, words in (
                 ("launch", "LAUNCH_MIT_VECTOR, of the firmware that launched the keep,", "at launch"),
