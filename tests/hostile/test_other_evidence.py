@@ -65,6 +65,16 @@ def test_a_masked_chip_has_no_certificate_to_ask_for() -> None:
         assert isinstance(result.error, Rejected)
 
 
+def test_a_clouds_key_has_no_certificate_to_ask_for() -> None:
+    """Nor has a deployment one that the policy would accept of evidence with its certificates at hand."""
+    cloud = machine("--vlek", "CN=cc.cloud.example", name="tests-cloud")
+    for policy in (policy_for(cloud), policy_for(cloud, signers=("vcek", "vlek"))):
+        liar = Liar()
+        result = deploy_to_liar(liar, on=cloud, policy=policy)
+        refused(result, liar, "snp.signer")
+        assert isinstance(result.error, Rejected)
+
+
 def test_a_report_without_a_signature() -> None:
     unsigned = machine("--mask-chip-key")
     liar = Liar()
@@ -220,6 +230,7 @@ def test_a_genuinely_signed_report_that_says_something_else(change: dict[str, ob
     ("change", "check"),
     [
         ({"chip_id": bytes(64)}, "snp.chip.masked"),
+        ({"key_info": 1 << 2}, "snp.signer"),
         ({"cpuid_family": 0xFF}, "snp.product"),
         ({"reported_tcb": 1 << 16}, "snp.tcb.reserved"),
         ({"cpuid_family": 0x1A, "cpuid_model": 0x02, "reported_tcb": 0}, "snp.chip.size"),

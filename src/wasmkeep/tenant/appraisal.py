@@ -138,6 +138,19 @@ class Appraiser:
 def _vcek_of(claimed: snp_report.Report, product_hint: str) -> Vcek:
     """The certificate to ask for. Raises Rejected where the report, or the host's hint, names none: what is
     claimed so far comes from the host alone, so that it is never an error of the user's."""
+    if claimed.signing_key == snp_report.SigningKey.VLEK:
+        raise Rejected(
+            Finding(
+                "snp.signer",
+                Kind.REFUSED,
+                "a cloud's key signed the report, not the chip's own",
+                "VLEK",
+                "VCEK",
+                _REPORT,
+                meaning="AMD gives a VLEK's certificate to its cloud alone, so no deployment can ask for it",
+                advice="the host's operator must run keeps where no VLEK is loaded",
+            )
+        )
     if claimed.chip_id_masked:
         raise Rejected(
             Finding(
