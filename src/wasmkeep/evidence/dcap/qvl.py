@@ -1,7 +1,6 @@
 """Signatures, chains and collateral, checked by dcap-qvl: the only module that loads it, when first needed.
 
-It answers with claims or with the first thing it refuses, as text. Which refusals leave every signature
-verified is said here, once, and held by tests that break each signature in turn.
+It answers with claims, or with the first thing it refuses, as text.
 """
 
 from __future__ import annotations
@@ -14,22 +13,9 @@ from typing import Any, Final
 
 from wasmkeep.evidence.dcap.evidence import Collateral
 
-__all__ = ["ATTRIBUTES", "LEVELS", "Opinion", "ask", "read"]
+__all__ = ["Opinion", "ask", "read"]
 
 _PREFIX: Final = "Verification failed: "
-LEVELS: Final = frozenset(
-    {"No matching TCB level found", "TCB status is invalid: Revoked", "TDX module TCB level check"}
-)
-"""Refusals of a platform's TCB level."""
-ATTRIBUTES: Final = frozenset(
-    {
-        "Debug mode is enabled",
-        "Reserved bits in TD attributes are set",
-        "SEPT_VE_DISABLE is not enabled",
-        "Invalid MR service TD",
-    }
-)
-"""Refusals of what the body says; they come last, after everything else was verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +24,6 @@ class Opinion:
 
     refused: str
     claims: dict[str, Any]
-
-    @property
-    def signatures_hold(self) -> bool:
-        """Every signature and chain was verified, whatever it refused then."""
-        return self.refused in ("", *LEVELS, *ATTRIBUTES)
 
 
 def ask(quote: bytes, collateral: Collateral, moment: datetime, root: bytes | None) -> Opinion:

@@ -11,13 +11,14 @@ from wasmkeep.evidence.dcap.pck import PckIdentity
 from wasmkeep.evidence.dcap.policy import DcapPolicy
 from wasmkeep.evidence.dcap.quote import Quote, TeeType
 from wasmkeep.evidence.dcap.status import Status
-from wasmkeep.evidence.dcap.tcb import TcbVerdict, module_identity_of
+from wasmkeep.evidence.dcap.tcb import Levels, TcbVerdict, module_identity_of
 from wasmkeep.evidence.errors import Finding
 from wasmkeep.evidence.tdx.report import TdReport
 
-__all__ = ["age", "levels", "platform", "quoting_enclave", "right_collateral", "tdx_module"]
+__all__ = ["age", "levels", "platform", "quoting_enclave", "right_collateral", "status", "tdx_module"]
 
 _API = "Intel PCS API v4"
+_STATUS = f"{_API}, TCB status"
 _POLICY = "wasmkeep policy: tdx and sgx"
 _QE_IDS = {TeeType.SGX: "QE", TeeType.TDX: "TD_QE"}
 
@@ -110,28 +111,48 @@ def tdx_module(report: TdReport, collateral: ParsedCollateral) -> Iterator[Findi
             )
 
 
-def levels(tcb: TcbVerdict | None, policy: DcapPolicy) -> Iterator[Finding]:
-    """A level matches (``dcap.tcb.level``), its status is accepted (``dcap.tcb.status``), and so is every
-    advisory that applies (``dcap.tcb.advisory``)."""
-    section = f"{_API}, TCB status"
-    if tcb is None:
-        yield untrusted(
+def levels(found: Levels) -> Iterator[Finding]:
+    """Every part reaches a level: platform and TDX module (``dcap.tcb.level``), the quoting enclave
+    (``dcap.qe.level``); and where the TDX module of the launch does, so does the one that runs now
+    (``tdx.module.current``)."""
+    launched = found.platform is not None and (found.module is not None or not found.module_counts)
+    missing = (
+        ("dcap.tcb.level", found.platform is None, "the platform's TCB matches no level of Intel's"),
+        (
             "dcap.tcb.level",
-            "the platform's TCB matches no level of Intel's",
-            "below every level",
-            "a level with a status",
-            section,
-            meaning="its firmware is so old that Intel says nothing about it",
-            advice="the host's operator must update firmware, microcode and TDX module",
-        )
-        return
+            found.module_counts and found.module is None,
+            "the TDX module's SVN matches no level of Intel's",
+        ),
+        (
+            "tdx.module.current",
+            launched and not found.current,
+            "the TDX module that runs now matches no level of Intel's",
+        ),
+        ("dcap.qe.level", found.quoting_enclave is None, "the quoting enclave matches no level of Intel's"),
+    )
+    for check, is_missing, message in missing:
+        if is_missing:
+            yield untrusted(
+                check,
+                message,
+                "below every level",
+                "a level, with a status",
+                _STATUS,
+                meaning="it is so old that Intel says nothing about it",
+                advice="the host's operator must update firmware, microcode and TDX module",
+            )
+
+
+def status(tcb: TcbVerdict, policy: DcapPolicy) -> Iterator[Finding]:
+    """The status is accepted (``dcap.tcb.status``), and so is every advisory that applies
+    (``dcap.tcb.advisory``)."""
     if tcb.status not in policy.tcb_statuses or tcb.status is Status.Revoked:
         yield refused(
             "dcap.tcb.status",
             "the platform's TCB status is not one that the policy accepts",
             tcb.status,
             " or ".join(policy.tcb_statuses),
-            section,
+            _STATUS,
             meaning="Intel withdrew its trust in this TCB" if tcb.status is Status.Revoked else "",
             advice="the host's operator must update or configure the platform",
         )
@@ -142,7 +163,7 @@ def levels(tcb: TcbVerdict | None, policy: DcapPolicy) -> Iterator[Finding]:
             "security advisories apply to the platform that the policy does not accept",
             ", ".join(unaccepted),
             ", ".join(sorted(policy.advisories)) or "none",
-            section,
+            _STATUS,
         )
 
 

@@ -8,11 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wasmkeep.evidence.dcap.pck import PckIdentity
+from wasmkeep.evidence.dcap.qe_identity import QeIdentity
 from wasmkeep.evidence.dcap.status import Status, converge
 from wasmkeep.evidence.dcap.tcb_info import IsvLevel, ModuleIdentity, TcbInfo, TcbLevel
 from wasmkeep.evidence.tdx.report import TdReport
 
-__all__ = ["TcbVerdict", "evaluate", "isv_level_of", "module_identity_of", "module_level", "platform_level"]
+__all__ = [
+    "Levels",
+    "TcbVerdict",
+    "converged",
+    "isv_level_of",
+    "module_identity_of",
+    "module_level",
+    "platform_level",
+    "reached",
+]
 
 _GOOD = (
     Status.UpToDate,
@@ -35,44 +45,68 @@ class TcbVerdict:
     advisories: tuple[str, ...]
 
 
-def evaluate(
-    pck: PckIdentity, info: TcbInfo, quoting_enclave: IsvLevel, report: TdReport | None
-) -> TcbVerdict | None:
-    """What the platform reaches, with its TDX module where there is a TD ``report``; None where it is below
-    every level, and so has no status at all."""
-    platform = platform_level(pck, info, report)
-    if platform is None:
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What each part reaches by itself; None where it is below every level, and so has no status at all.
+    ``module_counts`` says that the TDX module is judged by an identity of its own; ``current`` is False where
+    the module that runs now (TEE_TCB_SVN2) reaches no level."""
+
+    platform: TcbLevel | None
+    quoting_enclave: IsvLevel | None
+    module: IsvLevel | None = None
+    module_counts: bool = False
+    current: bool = True
+
+
+def reached(
+    pck: PckIdentity, info: TcbInfo, identity: QeIdentity, qe_svn: int, report: TdReport | None
+) -> Levels:
+    """The levels of a platform, of its quoting enclave, and of its TDX module where there is a TD report."""
+    platform = platform_level(pck, info, report.tee_tcb_svn if report else None)
+    quoting_enclave = isv_level_of(identity.levels, qe_svn)
+    if report is None:
+        return Levels(platform, quoting_enclave)
+    return Levels(
+        platform,
+        quoting_enclave,
+        module_level(info, report.tee_tcb_svn),
+        bool(report.tee_tcb_svn[_MODULE_VERSION]),
+        report.tee_tcb_svn2 is None or _has_level(pck, info, report.tee_tcb_svn2),
+    )
+
+
+def converged(levels: Levels, pck: PckIdentity, info: TcbInfo, report: TdReport | None) -> TcbVerdict | None:
+    """One status out of all; None where a part has none."""
+    platform, module, quoting_enclave = levels.platform, levels.module, levels.quoting_enclave
+    if platform is None or quoting_enclave is None or (levels.module_counts and module is None):
         return None
-    status, module = platform.status, None
-    if report is not None and report.tee_tcb_svn[_MODULE_VERSION]:
-        module = module_level(info, report)
-        if module is None:
-            return None
-        status = converge(status, module.status)
-        sgx = next(level.status for level in info.levels if _reaches(pck, level))
-        if _relaunch_helps(info, report, sgx, status, module, quoting_enclave):
-            status = _relaunch(sgx, status)
+    status, advisories = _with_module(platform, module), [*platform.advisories]
+    if module is not None:
+        advisories += module.advisories
+    if report is not None and report.tee_tcb_svn2 is not None:
+        now = _status_now(pck, info, report.tee_tcb_svn2)
+        status = _relaunched(status, now, quoting_enclave.status)
     status = converge(status, quoting_enclave.status)
-    advisories = (*platform.advisories, *(module.advisories if module else ()), *quoting_enclave.advisories)
-    return TcbVerdict(platform, module, quoting_enclave, status, tuple(dict.fromkeys(advisories)))
+    unique = dict.fromkeys((*advisories, *quoting_enclave.advisories))
+    return TcbVerdict(platform, module, quoting_enclave, status, tuple(unique))
 
 
-def platform_level(pck: PckIdentity, info: TcbInfo, report: TdReport | None) -> TcbLevel | None:
-    """The highest level that the platform reaches, in every component."""
+def platform_level(pck: PckIdentity, info: TcbInfo, tee_tcb_svn: bytes | None) -> TcbLevel | None:
+    """The highest level that the platform reaches, in every component; ``tee_tcb_svn`` is a TD report's."""
     return next(
         (
             level
             for level in info.levels
-            if _reaches(pck, level) and (report is None or _module_reaches(report.tee_tcb_svn, level))
+            if _reaches(pck, level) and (tee_tcb_svn is None or _module_reaches(tee_tcb_svn, level))
         ),
         None,
     )
 
 
-def module_level(info: TcbInfo, report: TdReport) -> IsvLevel | None:
-    """The level of the TDX module that launched the TD; None without an identity, or below all its levels."""
-    identity = module_identity_of(info, report.tee_tcb_svn)
-    return isv_level_of(identity.levels, report.tee_tcb_svn[_MODULE_SVN]) if identity else None
+def module_level(info: TcbInfo, tee_tcb_svn: bytes) -> IsvLevel | None:
+    """The level of a TDX module; None without levels of its own, or below all of them."""
+    identity = module_identity_of(info, tee_tcb_svn)
+    return isv_level_of(identity.levels, tee_tcb_svn[_MODULE_SVN]) if identity else None
 
 
 def isv_level_of(levels: tuple[IsvLevel, ...], svn: int) -> IsvLevel | None:
@@ -89,6 +123,12 @@ def module_identity_of(info: TcbInfo, tee_tcb_svn: bytes) -> ModuleIdentity | No
     return next((identity for identity in info.module_identities if identity.identifier == wanted), None)
 
 
+def _has_level(pck: PckIdentity, info: TcbInfo, tee_tcb_svn: bytes) -> bool:
+    if platform_level(pck, info, tee_tcb_svn) is None:
+        return False
+    return not tee_tcb_svn[_MODULE_VERSION] or module_level(info, tee_tcb_svn) is not None
+
+
 def _reaches(pck: PckIdentity, level: TcbLevel) -> bool:
     components = zip(pck.components, level.sgx, strict=True)
     return pck.pce_svn >= level.pce_svn and all(have >= need for have, need in components)
@@ -100,29 +140,23 @@ def _module_reaches(tee_tcb_svn: bytes, level: TcbLevel) -> bool:
     return all(have >= need for have, need in zip(tee_tcb_svn[first:], level.tdx[first:], strict=True))
 
 
-def _relaunch_helps(
-    info: TcbInfo,
-    report: TdReport,
-    sgx: Status,
-    tdx: Status,
-    module: IsvLevel,
-    quoting_enclave: IsvLevel,
-) -> bool:
-    """Only the TDX module that launched the TD is old, and the one that runs now is the newest."""
-    if report.tee_tcb_svn2 is None or sgx not in _GOOD or quoting_enclave.status is not Status.UpToDate:
-        return False
-    if not tdx.is_out_of_date or module.status is not Status.OutOfDate:
-        return False
-    now, newest = report.tee_tcb_svn2, info.levels[0]
-    identity = module_identity_of(info, now)
-    if identity is None or now[_MICROCODE] < newest.tdx[_MICROCODE]:
-        return False
-    if now[_MODULE_VERSION] == 0:
-        return now[_MODULE_SVN] >= newest.tdx[_MODULE_SVN]
-    return bool(identity.levels) and now[_MODULE_SVN] >= identity.levels[0].isv_svn
+def _with_module(platform: TcbLevel, module: IsvLevel | None) -> Status:
+    return platform.status if module is None else converge(platform.status, module.status)
 
 
-def _relaunch(sgx: Status, tdx: Status) -> Status:
-    if sgx.needs_configuration or tdx.needs_configuration:
+def _status_now(pck: PckIdentity, info: TcbInfo, tee_tcb_svn2: bytes) -> Status | None:
+    """The status with the TDX module that runs now, None where it has none."""
+    platform = platform_level(pck, info, tee_tcb_svn2)
+    return None if platform is None else _with_module(platform, module_level(info, tee_tcb_svn2))
+
+
+def _relaunched(launched: Status, now: Status | None, quoting_enclave: Status) -> Status:
+    """What is out of date may be so since the TD was launched only: if what runs now is good, a new launch
+    mends it. What runs now and is revoked is revoked for the TD too."""
+    if now is Status.Revoked:
+        return now
+    if not launched.is_out_of_date or now not in _GOOD or quoting_enclave is not Status.UpToDate:
+        return launched
+    if launched.needs_configuration or now.needs_configuration:
         return Status.TDRelaunchAdvisedConfigurationNeeded
     return Status.TDRelaunchAdvised

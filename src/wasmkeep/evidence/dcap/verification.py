@@ -30,7 +30,7 @@ from wasmkeep.evidence.dcap.opinion import judge
 from wasmkeep.evidence.dcap.pck import SGX_EXTENSION, PckIdentity, read_identity
 from wasmkeep.evidence.dcap.policy import DcapPolicy
 from wasmkeep.evidence.dcap.quote import Quote, TeeType
-from wasmkeep.evidence.dcap.tcb import TcbVerdict
+from wasmkeep.evidence.dcap.tcb import Levels, TcbVerdict
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import INTEL_ROOTS, Root
@@ -70,7 +70,7 @@ def examine(
     pck = _identity(certificates[0])
     # 3
     material = collateral.parse(evidence.collateral) if evidence.collateral is not None else None
-    verdict = _tcb(parsed, pck, material) if material is not None else None
+    levels = _levels(parsed, pck, material) if material is not None else None
     # 4 to 6
     accepted = INTEL_ROOTS if policy.simulated is None else policy.roots
     root = chain.root_of(certificates[2], accepted)
@@ -82,13 +82,21 @@ def examine(
     else:
         trust += chain.revocation(certificates, material)
     # 7 to 10
-    further = [*_acceptance(parsed, pck, material, verdict, asked, at), *rules.platform(pck, asked)]
+    further: list[Finding] = []
+    verdict: TcbVerdict | None = None
+    if material is not None:
+        further += _described(parsed, pck, material, levels)
+        verdict = _verdict(parsed, pck, material, levels)
+        if verdict is not None:
+            further += rules.status(verdict, asked)
+        further += rules.age(material, asked, at)
+    further += rules.platform(pck, asked)
     spoken: list[Finding] = []
     if material is not None and evidence.collateral is not None and root is not None and moment is not None:
         anchor = certificates[2].der if root.simulated else None
         opinion = qvl.ask(evidence.quote, evidence.collateral, moment, anchor)
         known = [finding.check for finding in (*trust, *further)]
-        spoken += judge(opinion, parsed, verdict, known)
+        spoken += judge(opinion, parsed, known)
         different = agreement.differing_fields(evidence.quote, parsed, pck)
         if opinion.claims:
             different += agreement.differing_claims(opinion.claims, pck, material, verdict)
@@ -97,22 +105,16 @@ def examine(
     return Examined(parsed, certificates, pck, root, material, verdict, (*spoken, *trust, *further))
 
 
-def _acceptance(
-    parsed: Quote,
-    pck: PckIdentity,
-    material: ParsedCollateral | None,
-    verdict: TcbVerdict | None,
-    asked: DcapPolicy,
-    at: datetime,
+def _described(
+    parsed: Quote, pck: PckIdentity, material: ParsedCollateral, levels: Levels | None
 ) -> Iterator[Finding]:
-    if material is None:
-        return
+    """The collateral is for this platform, and describes each of its parts."""
     yield from rules.right_collateral(parsed, pck, material)
     yield from rules.quoting_enclave(parsed, material)
     if isinstance(parsed.body, TdReport):
         yield from rules.tdx_module(parsed.body, material)
-    yield from rules.levels(verdict, asked)
-    yield from rules.age(material, asked, at)
+    if levels is not None:
+        yield from rules.levels(levels)
 
 
 def _identity(certificate: Certificate) -> PckIdentity:
@@ -125,13 +127,23 @@ def _identity(certificate: Certificate) -> PckIdentity:
     return read_identity(value)
 
 
-def _tcb(parsed: Quote, pck: PckIdentity, material: ParsedCollateral) -> TcbVerdict | None:
-    """Levels, where the collateral is of this TEE at all."""
-    body = parsed.body if isinstance(parsed.body, TdReport) else None
-    if (body is not None) != (material.tcb_info.identifier == TeeType.TDX.name):
+def _levels(parsed: Quote, pck: PckIdentity, material: ParsedCollateral) -> Levels | None:
+    """None where the collateral is for another TEE."""
+    report = _td_report(parsed)
+    if (report is not None) != (material.tcb_info.identifier == TeeType.TDX.name):
         return None
-    level = tcb.isv_level_of(material.qe_identity.levels, parsed.quoting_enclave.report.isv_svn)
-    return None if level is None else tcb.evaluate(pck, material.tcb_info, level, body)
+    svn = parsed.quoting_enclave.report.isv_svn
+    return tcb.reached(pck, material.tcb_info, material.qe_identity, svn, report)
+
+
+def _verdict(
+    parsed: Quote, pck: PckIdentity, material: ParsedCollateral, levels: Levels | None
+) -> TcbVerdict | None:
+    return None if levels is None else tcb.converged(levels, pck, material.tcb_info, _td_report(parsed))
+
+
+def _td_report(parsed: Quote) -> TdReport | None:
+    return parsed.body if isinstance(parsed.body, TdReport) else None
 
 
 def _platform_denied(policy: Policy, tee: TeeType) -> Finding:

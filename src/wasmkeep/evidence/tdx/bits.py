@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import IntFlag
+from typing import Final
 
-__all__ = ["XFAM_ALWAYS", "TdAttribute", "XfamBit", "unknown_attributes"]
+__all__ = ["UNDER_DEBUG", "TdAttribute", "XfamBit", "unjudged_attributes"]
 
 
 class TdAttribute(IntFlag):
@@ -15,6 +16,7 @@ class TdAttribute(IntFlag):
     PERF_PROF = 1 << 5
     PMT_PROF = 1 << 6
     ICSSD = 1 << 16
+    SERVTD_EXT = 1 << 17
     LASS = 1 << 27
     SEPT_VE_DISABLE = 1 << 28
     MIGRATABLE = 1 << 29
@@ -46,10 +48,19 @@ class XfamBit(IntFlag):
     AMX_TILEDATA = 1 << 18
 
 
-XFAM_ALWAYS = XfamBit.X87 | XfamBit.SSE
-"""Set in every TD."""
+UNDER_DEBUG: Final = 0xFF
+"""Bits 0 to 7 of ATTRIBUTES, known or not."""
+
+_JUDGED: Final = (
+    TdAttribute.LASS
+    | TdAttribute.SEPT_VE_DISABLE
+    | TdAttribute.MIGRATABLE
+    | TdAttribute.PKS
+    | TdAttribute.KL
+    | TdAttribute.PERFMON
+)
 
 
-def unknown_attributes(value: int) -> int:
-    """Bits of ATTRIBUTES that this verifier does not know."""
-    return value & ~int(TdAttribute(sum(TdAttribute)))
+def unjudged_attributes(value: int) -> int:
+    """Bits of ATTRIBUTES from 8 on for which no rule exists: nobody knows what they give up."""
+    return value & ~int(_JUDGED) & ~UNDER_DEBUG

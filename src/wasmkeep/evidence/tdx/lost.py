@@ -9,7 +9,7 @@ from wasmkeep.evidence.dcap.lost import of_the_platform
 from wasmkeep.evidence.dcap.outcome import Accepted
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import LostProtection
-from wasmkeep.evidence.tdx.bits import TdAttribute, unknown_attributes
+from wasmkeep.evidence.tdx.bits import UNDER_DEBUG, TdAttribute, unjudged_attributes
 from wasmkeep.evidence.tdx.report import TdReport
 
 __all__ = ["lost_protections"]
@@ -29,7 +29,7 @@ def lost_protections(
 
 
 def _of_the_td(report: TdReport, policy: Policy, asked: Asked) -> Iterator[LostProtection]:
-    if report.attributes & 0xFF:
+    if report.attributes & UNDER_DEBUG:
         yield LostProtection("debug-allowed", "the host may read and write the TD's memory")
     if not report.attributes & TdAttribute.SEPT_VE_DISABLE:
         text = "the host can make the TD take exceptions on its private memory"
@@ -37,9 +37,9 @@ def _of_the_td(report: TdReport, policy: Policy, asked: Asked) -> Iterator[LostP
     for bit, what, text in _ALLOWED:
         if report.attributes & bit:
             yield LostProtection(what, text)
-    unknown = unknown_attributes(report.attributes) & ~0xFF
+    unknown = unjudged_attributes(report.attributes)
     if unknown:
-        text = f"the TD has attributes that this verifier does not know: {unknown:#x}"
+        text = f"the TD has attributes that this verifier does not judge: {unknown:#x}"
         yield LostProtection("unknown-attributes", text)
     if report.mr_service_td is not None and any(report.mr_service_td):
         yield LostProtection("service-td", "a service TD that nobody judged is bound to the TD")

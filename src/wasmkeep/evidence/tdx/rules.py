@@ -7,7 +7,7 @@ from typing import Final
 
 from wasmkeep.evidence.dcap.findings import refused
 from wasmkeep.evidence.errors import Finding, Kind
-from wasmkeep.evidence.tdx.bits import TdAttribute, unknown_attributes
+from wasmkeep.evidence.tdx.bits import UNDER_DEBUG, TdAttribute, unjudged_attributes
 from wasmkeep.evidence.tdx.policy import TdxPolicy
 from wasmkeep.evidence.tdx.report import TdReport
 
@@ -15,7 +15,6 @@ __all__ = ["findings"]
 
 _ATTRIBUTES: Final = "Intel TDX module ABI, TD attributes"
 _REPORT: Final = "TDX DCAP Quoting Library API, A.3 TD report"
-_UNDER_DEBUG: Final = 0xFF
 
 
 def findings(report: TdReport, policy: TdxPolicy) -> list[Finding]:
@@ -32,7 +31,7 @@ def findings(report: TdReport, policy: TdxPolicy) -> list[Finding]:
 
 
 def _debug(report: TdReport, policy: TdxPolicy) -> Iterator[Finding]:
-    if report.attributes & _UNDER_DEBUG and not policy.debug:
+    if report.attributes & UNDER_DEBUG and not policy.debug:
         yield refused(
             "tdx.attributes.debug",
             "the TD runs under debug",
@@ -67,8 +66,7 @@ def _attributes(report: TdReport, policy: TdxPolicy) -> Iterator[Finding]:
 
 
 def _unknown(report: TdReport, policy: TdxPolicy) -> Iterator[Finding]:
-    further = TdAttribute.ICSSD | TdAttribute.TPA
-    strange = unknown_attributes(report.attributes) & ~_UNDER_DEBUG | report.attributes & further
+    strange = unjudged_attributes(report.attributes)
     if strange and not policy.unknown_attributes:
         message = "the TD has attributes that this verifier does not judge"
         yield Finding(
