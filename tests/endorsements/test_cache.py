@@ -200,29 +200,6 @@ def test_a_service_that_limits_its_rate_is_asked_again_when_it_allows(tmp_path: 
     asyncio.run(scenario())
 
 
-def test_a_copy_above_the_maximum_age_is_of_no_use(tmp_path: Path) -> None:
-    source, clock = Counting(), Clock()
-
-    def cache() -> CachedSource:
-        return CachedSource(source, tmp_path, refetch_seconds=100, maximum_age=timedelta(days=2), clock=clock)
-
-    async def scenario() -> None:
-        long_lived = cache()
-        await long_lived.fetch(CRL)
-        await long_lived.fetch(VCEK)
-        source.refusing = REFUSAL
-        clock.now += 2 * 86400
-        for each in (long_lived, cache()):
-            assert await each.fetch(CRL) == BODIES[CRL]
-        clock.now += 1
-        for each in (long_lived, cache()):
-            with pytest.raises(HostRefused):
-                await each.fetch(CRL)
-            assert await each.fetch(VCEK) == VCEK_BODY, "what never changes has no age"
-
-    asyncio.run(scenario())
-
-
 def test_when_a_copy_was_retrieved_is_kept_and_said(tmp_path: Path) -> None:
     source, clock = Counting(), Clock()
     began = datetime.fromtimestamp(clock.now, UTC)

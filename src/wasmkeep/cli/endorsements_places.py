@@ -23,7 +23,6 @@ from wasmkeep.errors import ConfigurationError, InputError
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
-    from datetime import timedelta
 
     from wasmkeep.endorsements import Addresses, Document, VendorSource
     from wasmkeep.endorsements.sources import DatedSource
@@ -85,8 +84,8 @@ def cache_folder(addresses: Addresses) -> Path:
 
 
 @asynccontextmanager
-async def opened(where: str, maximum_age: timedelta | None = None) -> AsyncIterator[DatedSource]:
-    """A folder, or services behind the cache, whose copies are of use until ``maximum_age``.
+async def opened(where: str) -> AsyncIterator[DatedSource]:
+    """A folder, or services behind the cache.
 
     Only services make a network connection. Raises ``InputError`` for a folder that is not there,
     ``ConfigurationError`` for an address or settings that cannot be used.
@@ -98,7 +97,7 @@ async def opened(where: str, maximum_age: timedelta | None = None) -> AsyncItera
         return
     services = services_at(where)
     async with services.open() as origin:
-        yield CachedSource(origin, cache_folder(services.addresses), maximum_age=maximum_age)
+        yield CachedSource(origin, cache_folder(services.addresses))
 
 
 def _folder(where: str) -> Path:

@@ -2,8 +2,8 @@
 
 A VCEK is fetched once: it never changes for one product, chip and TCB; nor does a chip's CEK. Chains,
 revocation lists and Intel's statements are fetched again when the kept copy is old. Where that fails the kept
-copy is used, until it is older than the caller allows: evidence judges it by its own dates, and by the newest
-list the tenant has seen. A file's time is when it was retrieved.
+copy is used: it may be old, and evidence judges it by its own dates, by its age since it was retrieved, which
+is the file's time, and by the newest list the tenant has seen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from wasmkeep.endorsements.documents import Cek, Document, Vcek
@@ -37,8 +37,7 @@ class _Kept:
 class CachedSource:
     """``origin`` behind a folder that holds what it answered. Safe for several processes on one folder.
 
-    ``refetch_seconds`` is the age at which chain, list or statement is asked for again; ``maximum_age`` the
-    one at which a copy is of no use, although no newer can be had (None: never). Ages count from retrieval.
+    ``refetch_seconds`` is the age, from retrieval, at which chain, list or statement is asked for again;
     ``clock`` is seconds since 1970, injected by tests. One request at a time goes out for one document.
     """
 
@@ -48,13 +47,11 @@ class CachedSource:
         folder: Path,
         *,
         refetch_seconds: float = REFETCH_SECONDS,
-        maximum_age: timedelta | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._origin = origin
         self._folder = folder
         self._refetch_seconds = refetch_seconds
-        self._maximum_age = maximum_age
         self._clock = clock
         self._memory: dict[Document, _Kept] = {}
         self._retry_at: dict[Document, float] = {}
@@ -93,7 +90,7 @@ class CachedSource:
         try:
             return await self.refresh(document)
         except WasmkeepError as error:
-            if kept is None or self._is_useless(kept):
+            if kept is None:
                 raise
             pause = error.seconds if isinstance(error, RateLimited) else 0.0
             self._retry_at[document] = self._clock() + max(RETRY_SECONDS, pause)
@@ -103,16 +100,8 @@ class CachedSource:
         if isinstance(document, Vcek | Cek):
             return True
         # A time in the future is a wrong clock, then or now: fetch again.
-        if 0 <= self._age(kept) < self._refetch_seconds:
-            return True
-        wait = self._retry_at.get(document, 0.0) - self._clock()
-        return wait > 0 and not self._is_useless(kept)
-
-    def _is_useless(self, kept: _Kept) -> bool:
-        return self._maximum_age is not None and self._age(kept) > self._maximum_age.total_seconds()
-
-    def _age(self, kept: _Kept) -> float:
-        return self._clock() - kept.fetched
+        now = self._clock()
+        return 0 <= now - kept.fetched < self._refetch_seconds or now < self._retry_at.get(document, 0.0)
 
     def _read(self, document: Document) -> _Kept | None:
         try:
