@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -127,21 +128,26 @@ def test_one_refused_check_is_a_refusal_with_its_name() -> None:
     assert first.startswith("refused: snp.measurement failed")
     assert first.endswith("check: snp.measurement")
     assert "  next        update\n" in stream.getvalue()
+    stream = io.StringIO()
+    Console(stream).error(Rejected(replace(finding("snp.vmpl"), section="AMD 56860, 7.3")))
+    assert stream.getvalue().endswith("  see         AMD 56860, 7.3\n")
 
 
 def test_several_refused_checks_are_listed() -> None:
-    error = Rejected(finding("snp.tcb.minimum"), finding("snp.crl.missing"))
+    error = Rejected(replace(finding("snp.tcb.minimum"), section="S"), finding("snp.crl.missing"))
     stream = io.StringIO()
     Console(stream).error(error)
     assert stream.getvalue() == (
         "refused: 2 checks failed\n"
-        "  snp.tcb.minimum         snp.tcb.minimum failed, found 7, required 9; update\n"
+        "  snp.tcb.minimum         snp.tcb.minimum failed, found 7, required 9; update [S]\n"
         "  snp.crl.missing         snp.crl.missing failed, found 7, required 9; update\n"
     )
     stream = io.StringIO()
     Console(stream, json=True).error(error)
     said = json.loads(stream.getvalue())
     assert [row["check"] for row in said["failures"]] == ["snp.tcb.minimum", "snp.crl.missing"]
+    assert [row["kind"] for row in said["failures"]] == ["refused", "refused"]
+    assert said["failures"][0]["section"] == "S"
     assert said["exit_code"] == 77
 
 

@@ -187,6 +187,9 @@ class Console:
         for name, label in _NO_TEE_FIELDS if error.check == "platform.none" else _FIELDS:
             for number, part in enumerate(str(getattr(error, name)).splitlines()):
                 lines.append(f"  {label if number == 0 else '':<{_LABEL_WIDTH}}{escape(part)}\n")
+        lines += [
+            f"  {'see':<{_LABEL_WIDTH}}{escape(row['section'])}\n" for row in failures if "section" in row
+        ]
         return lines
 
     def _style(self, code: str, text: str) -> str:
@@ -232,8 +235,9 @@ def _several(error: WasmkeepError) -> dict[str, list[dict[str, str]]]:
     """The single checks behind an error that is made of several: rejected evidence has ``findings``."""
     rows = []
     for finding in getattr(error, "findings", ()):
-        fields = {name: str(getattr(finding, name)) for name in ("check", "message", "found", "required")}
-        fields["meaning"], fields["remedy"] = str(finding.meaning), str(finding.advice)
+        names = ("check", "kind", "message", "found", "required", "section", "meaning")
+        fields = {name: str(getattr(finding, name)) for name in names}
+        fields["remedy"] = str(finding.advice)
         rows.append({name: value for name, value in fields.items() if value})
     return {"failures": rows} if rows else {}
 
@@ -242,7 +246,8 @@ def _one_line(failure: Mapping[str, str]) -> str:
     parts = [failure["message"]]
     parts += [f"{name} {failure[name]}" for name in ("found", "required") if name in failure]
     text = ", ".join(parts)
-    return f"{text}; {failure['remedy']}" if "remedy" in failure else text
+    text = f"{text}; {failure['remedy']}" if "remedy" in failure else text
+    return f"{text} [{failure['section']}]" if "section" in failure else text
 
 
 def _plain(value: object) -> object:

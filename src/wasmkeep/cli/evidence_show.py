@@ -8,16 +8,12 @@ from wasmkeep.cli import flags
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from wasmkeep.cli.console import Console
-    from wasmkeep.evidence.sev.evidence import SevEvidence
-    from wasmkeep.evidence.sev.files import AnyCertificate
-    from wasmkeep.evidence.snp.explain import Line
+    from wasmkeep.cli.evidence_subjects import Shown
+    from wasmkeep.errors import InputError
 
 __all__ = ["configure", "execute"]
-
-_UNVERIFIED = "nothing here was verified"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,93 +22,74 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="an attestation report, a collection (JSON), SEV certificates, or a folder of these",
+        help="a report, extended report, quote, collection (JSON or CBOR), collateral, certificates or "
+        "revocation lists, or a folder of these; - for standard input",
     )
     parser.epilog = "Shows what the bytes claim. `wasmkeep evidence verify` says whether it is true."
     flags.add_output_flags(parser)
 
 
-def execute(options: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - answers go to stdout
-    """Print each file's fields."""
+def execute(options: argparse.Namespace, console: Console) -> int:
+    """Print each file's fields. Raises InputError for a file that is nothing of the kind, Rejected for one
+    that breaks its format or is of a kind that is known and not explained; of a folder's files, those that
+    are nothing are passed over."""
     from wasmkeep.cli.console import answer
-    from wasmkeep.cli.evidence_files import read_each
+    from wasmkeep.cli.evidence_files import STANDARD_INPUT, read_each
 
+    named = {path if path != STANDARD_INPUT else "standard input" for path in options.files}
     for path, data in read_each(options.files):
-        for heading, facts, lines in _subjects(data):
-            if options.json:
-                import json
-
-                fields = [
-                    {"group": line.group, "name": line.name, "value": line.value, "meaning": line.meaning}
-                    for line in lines
-                ]
-                answer(json.dumps({"file": path, **facts, "verified": False, "fields": fields}))
-            else:
-                answer(_page(heading, lines))
+        found = _subjects(data, named=path in named)
+        if found is None and path in named:
+            raise _nothing(path)
+        if found is None:
+            console.note(f"passed over: {path}, nothing that evidence is made of")
+        for subject in found or ():
+            answer(_json(path, subject) if options.json else _page(subject))
     return 0
 
 
-_Subject = tuple[str, dict[str, object], tuple["Line", ...]]
+def _subjects(data: bytes, *, named: bool) -> tuple[Shown, ...] | None:
+    """What a file holds. A folder may have certificates beside AMD's; a file that was named may not."""
+    from wasmkeep.cli.evidence_subjects import subjects
+    from wasmkeep.evidence.errors import Rejected
+    from wasmkeep.evidence.kinds import EvidenceKind, recognise
+
+    try:
+        return subjects(data)
+    except Rejected:
+        if named or recognise(data) not in (EvidenceKind.DER, EvidenceKind.PEM):
+            raise
+        return None
 
 
-def _subjects(data: bytes) -> Iterator[_Subject]:
-    """What a file holds: a heading, facts for machines, and the fields. Raises Rejected."""
-    from wasmkeep.evidence import SevEvidence, cmw
-    from wasmkeep.evidence.sev.files import is_certificates, parse_all
+def _nothing(path: str) -> InputError:
+    from wasmkeep.errors import InputError
 
-    if is_certificates(data):
-        yield from map(_certificate, parse_all(data))
-    elif data.startswith(b"{"):
-        evidence = cmw.decode(data).evidence
-        if isinstance(evidence, SevEvidence):
-            yield from _launch(evidence)
-        else:
-            yield _report(evidence.report)
-    else:
-        yield _report(data)
+    return InputError("evidence.file", f"{path} is nothing that evidence is made of")
 
 
-def _report(data: bytes) -> _Subject:
-    from wasmkeep.evidence.snp.explain import explain
-    from wasmkeep.evidence.snp.report import parse
+def _json(path: str, subject: Shown) -> str:
+    import json
 
-    report = parse(data)
-    lines = explain(report)
-    processor = next((line.value for line in lines if line.name == "processor"), "")
-    heading = f"AMD SEV-SNP attestation report, version {report.version}, {processor} · {_UNVERIFIED}"
-    return heading, {"version": report.version}, lines
-
-
-def _certificate(one: AnyCertificate) -> _Subject:
-    from wasmkeep.evidence.sev.explain import explain_certificate, title
-
-    return f"{title(one)} · {_UNVERIFIED}", {"certificate": one.label}, explain_certificate(one)
+    fields = [
+        {"group": line.group, "name": line.name, "value": line.value, "meaning": line.meaning}
+        for line in subject.lines
+    ]
+    return json.dumps({"file": path, **subject.facts, "verified": False, "fields": fields})
 
 
-def _launch(evidence: SevEvidence) -> Iterator[_Subject]:
-    from wasmkeep.evidence.sev import ca_certificate, certificate
-    from wasmkeep.evidence.sev.explain import explain_launch
-
-    heading = f"{evidence.kind.upper()} launch, which only its tenant can verify · {_UNVERIFIED}"
-    yield heading, {"launch": evidence.kind}, explain_launch(evidence)
-    chain = evidence.certificates
-    for name in ("pdh", "pek", "oca", "cek"):
-        yield _certificate(certificate.parse(getattr(chain, name), name.upper()))
-    for name in ("ask", "ark"):
-        yield _certificate(ca_certificate.parse(getattr(chain, name), name.upper()))
-
-
-def _page(heading: str, lines: tuple[Line, ...]) -> str:
+def _page(subject: Shown) -> str:
     from wasmkeep.cli.text import escape
 
-    page = [heading]
+    page = [escape(f"{subject.heading} · nothing here was verified")]
     group = ""
-    for line in lines:
+    wide = max([11, *(len(line.group) + 1 for line in subject.lines)])
+    for line in subject.lines:
         if line.name == "processor":
             continue
         label, group = (line.group if line.group != group else ""), line.group
         meaning = f"  {line.meaning}" if line.meaning else ""
-        page.append(escape(f"  {label:<11}{line.name:<22}{_compact(line.value)}{meaning}"))
+        page.append(escape(f"  {label:<{wide}}{line.name:<22}{_compact(line.value)}{meaning}"))
     return "\n".join(page)
 
 
