@@ -56,6 +56,7 @@ class Service(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = dict(answers)
         self.fault = ""
+        self.limited = 0  # so many of the next requests are answered with 429
         self.fault_headers: dict[str, str] = {}
         self.requests: list[str] = []
         self.tokens: list[str | None] = []
@@ -100,12 +101,13 @@ class _Handler(BaseHTTPRequestHandler):
             server.requests.append(self.path)
             server.tokens.append(self.headers.get("Authorization"))
             server.together += 1
+            limited, server.limited = server.limited > 0, max(0, server.limited - 1)
             server.most_together = max(server.most_together, server.together)
         time.sleep(server.pause)
         with server.counting:
             server.together -= 1
         with contextlib.suppress(OSError):  # a client that stops reading is what some tests want
-            self._answer(server.fault)
+            self._answer("429" if limited else server.fault)
 
     def _answer(self, fault: str) -> None:
         if fault.isdigit():
