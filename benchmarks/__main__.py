@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from benchmarks import cli, cpu, demo, idle, python, start
+from benchmarks import cli, cpu, demo, idle, python, start, verify
 from benchmarks.hosting import BUILD, own_folders
 from benchmarks.results import Result, table, write
 from wasmkeep.cli.console import Console
@@ -25,6 +25,7 @@ BENCHES: Mapping[str, Bench] = {
     "python": python.measure,
     "cli": cli.measure,
     "demo": demo.measure,
+    "verify": verify.measure,
 }
 _OUTPUT = Path(__file__).parents[1] / "build" / "bench.json"
 _INTERRUPTED = 130
