@@ -37,7 +37,7 @@ _NAMES = {oid: name for name, oid in OID.items()}
 _RESERVED = ("spl4", "spl5", "spl6", "spl7")
 _TAG_INTEGER, _TAG_OCTETS, _TAG_IA5 = 0x02, 0x04, 0x16
 _HW_ID_SIZES = (8, 64)
-_MAX_TEXT = 64
+_MAX_TEXT = 127
 _SECTION = "AMD 57230, certificate extensions"
 
 
