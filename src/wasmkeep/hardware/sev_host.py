@@ -1,7 +1,7 @@
 """A SEV host's own status, by ``/dev/sev``: PLATFORM_STATUS and SNP_PLATFORM_STATUS. Nothing is changed.
 
-Where SNP is not initialised, kernels before 6.15 refuse its status, and later ones initialise it for as long
-as the question takes.
+Where SNP is not initialised, older kernels refuse its status, and newer ones initialise it for as long as the
+question takes.
 """
 
 from __future__ import annotations
