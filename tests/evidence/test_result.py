@@ -196,6 +196,31 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
         "unknown-platform-bits",
         "[snp]\nunknown_platform_bits = false",
     ),
+    "[revocation]\nrequired = false\nin_date = false": (
+        "no-revocation-list",
+        "[revocation]\nin_date = false",
+    ),
+    **{
+        f'platforms = ["{tee}"]\n[{tee}]\n{loose}': (word, f'platforms = ["{tee}"]\n[{tee}]\n{strict}')
+        for tee, loose, word, strict in (
+            ("tdx", 'tcb_statuses = ["OutOfDate"]', "tcb-status", 'tcb_statuses = ["UpToDate"]'),
+            ("sgx", 'tcb_statuses = ["OutOfDate"]', "tcb-status", 'tcb_statuses = ["UpToDate"]'),
+            ("tdx", 'advisories = ["INTEL-SA-00615"]', "advisories", "advisories = []"),
+            ("sgx", "any_advisory = true", "advisories", "any_advisory = false"),
+            ("tdx", "max_collateral_age_days = 31", "collateral-age-raised", "max_collateral_age_days = 3"),
+            ("tdx", "debug = true", "debug-allowed", "debug = false"),
+            ("tdx", "sept_ve = true", "sept-ve-allowed", "sept_ve = false"),
+            ("tdx", "migratable = true", "migration-allowed", "migratable = false"),
+            ("tdx", "perfmon = true", "perfmon-allowed", "perfmon = false"),
+            ("tdx", "key_locker = true", "key-locker-allowed", "key_locker = false"),
+            ("tdx", "unknown_attributes = true", "unknown-attributes", "unknown_attributes = false"),
+            ("tdx", "service_td = true", "service-td", "service_td = false"),
+            ("tdx", "xfam_require = 0", "xfam-lowered", "xfam_require = 7"),
+            ("sgx", "debug = true", "debug-allowed", "smt = false"),
+            ("sgx", "provision_key = true", "provision-key-allowed", "provision_key = false"),
+            ("sgx", f'by_signer = true\nmrsigners = ["{"ab" * 32}"]', "by-signer", "by_signer = false"),
+        )
+    },
     "[snp]\nmasked_chip_id = true": ("masked-chip-id", "[snp]\nmasked_chip_id = false"),
     '[snp.guest_policy]\nallow = ["debug"]': ("debug-allowed", '[snp.guest_policy]\nallow = ["smt"]'),
     '[snp.guest_policy]\nallow = ["cxl"]': ("cxl-allowed", "[snp.guest_policy]\nallow = []"),
