@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from wasmkeep.evidence.policy import Policy
-from wasmkeep.evidence.roots import Root
+from wasmkeep.evidence.roots import Root, format_pin
 from wasmkeep.evidence.sev.facts import SevFacts
 from wasmkeep.evidence.sgx.facts import SgxFacts
 from wasmkeep.evidence.snp.facts import SnpFacts
@@ -87,6 +87,14 @@ class AttestationResult:
         """The root the chain reached."""
         product = self.product if not self.simulated and (self.snp or self.sev) else ""
         return Root(self.root_name, self.root_spki, product, self.simulated)
+
+    @property
+    def lists_issued(self) -> dict[str, datetime]:
+        """When each revocation list that was consulted was issued, by the pin of its issuer's key."""
+        if self.snp is not None and self.snp.revocation.issued is not None:
+            return {format_pin(self.root_spki): self.snp.revocation.issued}
+        intel = self.tdx or self.sgx
+        return {} if intel is None else dict(intel.lists_issued)
 
     def claims(self) -> dict[str, object]:
         """An EAT attestation result (draft-ietf-rats-ear-04) as JSON types, unsigned."""

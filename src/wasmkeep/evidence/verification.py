@@ -47,8 +47,9 @@ def verify(
     bytes that the report data must equal, or `UNBOUND`. ``reference_values`` maps launch digests (48 bytes:
     SNP's and TDX's MRTD; 32: SEV's and SGX's MRENCLAVE) to names; a digest counts only if the policy's
     ``runtime`` lists its name (or the digest itself). ``host_data`` is the 32 bytes that HOST_DATA must
-    equal, or `UNBOUND`, as always for SEV, TDX and SGX, which have none. ``crl_not_older_than`` maps root
-    pins (``sha256:…``) to the issue date of the newest revocation list seen; an older one is refused.
+    equal, or `UNBOUND`, as always for SEV, TDX and SGX, which have none. ``crl_not_older_than`` maps
+    the pin (``sha256:…``) of a list's issuer, which of AMD's is the root, to the issue date of the newest one
+    seen; an older one is refused.
     ``crl_retrieved`` is when the caller itself got the list from where it trusts to ask: the policy's maximum
     age counts from then, else from the list's issue. ``challenged_at`` is when the challenge in ``binding``
     was made, for a policy that limits the age of evidence (``evidence.age``). ``memory`` spares a caller who
@@ -90,7 +91,7 @@ def verify(
         if isinstance(evidence, TdxEvidence | SgxEvidence):
             if not isinstance(host_data, Unbound):
                 raise ValueError("TDX and SGX have no host data of 32 bytes")
-            return _verify_quote(evidence, policy, at, binding, reference_values)
+            return _verify_quote(evidence, policy, at, binding, reference_values, crl_not_older_than)
     raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
 
 
@@ -100,15 +101,30 @@ def _verify_quote(
     at: datetime,
     binding: bytes | Unbound,
     reference_values: Mapping[bytes, str],
+    seen: Mapping[str, datetime],
 ) -> AttestationResult:
     """Intel's checks are loaded where they are needed: most callers have AMD's evidence only."""
     if isinstance(evidence, TdxEvidence):
         from wasmkeep.evidence.tdx.checks import verify as verify_tdx
 
-        return verify_tdx(evidence, policy, at=at, binding=binding, reference_values=reference_values)
+        return verify_tdx(
+            evidence,
+            policy,
+            at=at,
+            binding=binding,
+            reference_values=reference_values,
+            crl_not_older_than=seen,
+        )
     from wasmkeep.evidence.sgx.checks import verify as verify_sgx
 
-    return verify_sgx(evidence, policy, at=at, binding=binding, reference_values=reference_values)
+    return verify_sgx(
+        evidence,
+        policy,
+        at=at,
+        binding=binding,
+        reference_values=reference_values,
+        crl_not_older_than=seen,
+    )
 
 
 def _require_aware(moment: datetime) -> None:

@@ -14,7 +14,16 @@ from wasmkeep.evidence.dcap.findings import malformed, untrusted
 from wasmkeep.evidence.errors import Finding
 from wasmkeep.evidence.roots import Root, format_pin
 
-__all__ = ["dates", "load_pck_chain", "names", "revocation", "root_of", "roots"]
+__all__ = [
+    "dates",
+    "lists_issued",
+    "load_pck_chain",
+    "names",
+    "revocation",
+    "rollback",
+    "root_of",
+    "roots",
+]
 
 _PROFILE = "Intel SGX PCK certificate and CRL profile"
 _CRL = "RFC 5280, 5 and 6.3"
@@ -138,6 +147,32 @@ def _out_of_date(
                 f"{at:%Y-%m-%d %H:%M:%S} UTC in between",
                 _DATES,
                 advice=f"check the clock; {_FETCH}",
+            )
+
+
+def lists_issued(
+    chain: tuple[Certificate, ...], collateral: ParsedCollateral
+) -> tuple[tuple[str, datetime], ...]:
+    """When the two lists were issued, by the pin of the key that signs each."""
+    lists = ((chain[1], collateral.pck_list), (chain[2], collateral.root_list))
+    return tuple((format_pin(issuer.spki_sha256), crl.issued) for issuer, crl in lists)
+
+
+def rollback(
+    chain: tuple[Certificate, ...], collateral: ParsedCollateral, not_older_than: Mapping[str, datetime]
+) -> Iterator[Finding]:
+    """Finding ``dcap.crl.rollback``: a list is older than the newest that this tenant has seen."""
+    for pin, issued in lists_issued(chain, collateral):
+        newest = not_older_than.get(pin)
+        if newest is not None and issued < newest:
+            yield untrusted(
+                "dcap.crl.rollback",
+                "a revocation list is older than one already seen",
+                f"issued {issued:%Y-%m-%d %H:%M:%S}",
+                f"≥ {newest:%Y-%m-%d %H:%M:%S}",
+                _CRL,
+                meaning="an older list hides what was revoked since",
+                advice=_FETCH,
             )
 
 

@@ -16,7 +16,8 @@ __all__ = ["DcapFacts"]
 class DcapFacts:
     """``pck_authority`` names who issued the platform's certificate. Collateral: the oldest issue date among
     TCB info, QE identity and PCK revocation list, the soonest end of anything in it, and
-    ``tcb_evaluation``, the lower tcbEvaluationDataNumber."""
+    ``tcb_evaluation``, the lower tcbEvaluationDataNumber. ``lists_issued``: when each revocation list was, by
+    the pin of the key that signed it."""
 
     quote: Quote
     pck: PckIdentity
@@ -25,3 +26,4 @@ class DcapFacts:
     collateral_issued: datetime
     collateral_until: datetime
     tcb_evaluation: int
+    lists_issued: tuple[tuple[str, datetime], ...]

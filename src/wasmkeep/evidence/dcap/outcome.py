@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from wasmkeep import __version__
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.dcap.body import Asked, reference
+from wasmkeep.evidence.dcap.chain import lists_issued
 from wasmkeep.evidence.dcap.collateral import ParsedCollateral
 from wasmkeep.evidence.dcap.evidence import SgxEvidence, TdxEvidence
 from wasmkeep.evidence.dcap.facts import DcapFacts
@@ -47,6 +48,7 @@ def accepted(examined: Examined) -> Accepted:
         collateral_issued=min(monthly),
         collateral_until=min(until for _, _, until in collateral.dated),
         tcb_evaluation=collateral.evaluation,
+        lists_issued=lists_issued(examined.chain, collateral),
     )
     return Accepted(root, collateral, tcb, facts)
 

@@ -3,7 +3,8 @@
  1. The policy names the platform; the quote parses, and is of that TEE.
  2. The PCK's certificates parse; they are of Intel's kinds and end at a pinned root (`chain`).
  3. Collateral is there, parses, and was signed under the same root; every list is the right issuer's.
- 4. Dates of all certificates, of TCB info, QE identity and lists; nothing is revoked (issuer and serial).
+ 4. Dates of all certificates, of TCB info, QE identity and lists; nothing is revoked (issuer and serial); no
+    list is older than one already seen.
  5. Signatures, from the root to the quote, and the QE's vouching for the attestation key (`qvl`).
  6. dcap-qvl's reading and levels equal those found here (`agreement`).
  7. The collateral is for this TEE and platform, young enough, of a new enough evaluation.
@@ -17,7 +18,7 @@ follows it is about fields that nobody vouches for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,10 +55,15 @@ class Examined:
 
 
 def examine(
-    evidence: TdxEvidence | SgxEvidence, policy: Policy, asked: DcapPolicy, tee: TeeType, at: datetime
+    evidence: TdxEvidence | SgxEvidence,
+    policy: Policy,
+    asked: DcapPolicy,
+    tee: TeeType,
+    at: datetime,
+    not_older_than: Mapping[str, datetime],
 ) -> Examined:
-    """Steps 1 to 10; ``asked`` is the policy's part for this TEE. Raises `Rejected` for what cannot be
-    parsed."""
+    """Steps 1 to 10; ``asked`` is the policy's part for this TEE, ``not_older_than`` the issue of the newest
+    list seen, by its issuer's pin. Raises `Rejected` for what cannot be parsed."""
     # 1
     if tee.name.lower() not in policy.platforms:
         raise Rejected(_platform_denied(policy, tee))
@@ -81,6 +87,7 @@ def examine(
         trust.append(_missing())
     else:
         trust += chain.revocation(certificates, material)
+        trust += chain.rollback(certificates, material, not_older_than)
     # 7 to 10
     further: list[Finding] = []
     verdict: TcbVerdict | None = None

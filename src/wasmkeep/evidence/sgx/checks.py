@@ -40,10 +40,11 @@ def verify(
     at: datetime,
     binding: bytes | Unbound,
     reference_values: Mapping[bytes, str],
+    crl_not_older_than: Mapping[str, datetime],
 ) -> AttestationResult:
     """See `wasmkeep.evidence.verify`."""
     asked = Asked(at, binding, reference_values)
-    examined = examine(evidence, policy, policy.sgx, TeeType.SGX, at)
+    examined = examine(evidence, policy, policy.sgx, TeeType.SGX, at, crl_not_older_than)
     report = examined.quote.body
     if not isinstance(report, EnclaveReport):
         raise TypeError("an SGX quote is about an enclave")

@@ -42,10 +42,11 @@ def verify(
     at: datetime,
     binding: bytes | Unbound,
     reference_values: Mapping[bytes, str],
+    crl_not_older_than: Mapping[str, datetime],
 ) -> AttestationResult:
     """See `wasmkeep.evidence.verify`."""
     asked = Asked(at, binding, reference_values)
-    examined = examine(evidence, policy, policy.tdx, TeeType.TDX, at)
+    examined = examine(evidence, policy, policy.tdx, TeeType.TDX, at, crl_not_older_than)
     report = examined.quote.body
     if not isinstance(report, TdReport):
         raise TypeError("a TDX quote is about a trust domain")
