@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -21,10 +25,14 @@ from tests.endorsements.services import (
     intel_answers,
     running,
 )
+from wasmkeep.cli import evidence_verify
 from wasmkeep.cli.__main__ import main
+from wasmkeep.cli.console import Console
 from wasmkeep.cli.endorsements_places import ONLINE, cache_folder, services_at
 from wasmkeep.endorsements import Addresses, PckAuthority, PckCrl, QeIdentity, RootCaCrl, TcbInfo, Tee
 from wasmkeep.errors import ConfigurationError, InputError
+from wasmkeep.evidence.result import AttestationResult
+from wasmkeep.tenant.state import TenantState
 
 ROW = "tdx/v4-uptodate"
 QUOTE = VECTORS / ROW / "quote.bin"
@@ -111,6 +119,22 @@ def test_without_being_asked_no_command_opens_a_connection(
         assert main(["evidence", "verify", str(file), "--endorsements", str(home)]) == 77
         assert main(["evidence", "show", str(file)]) == 0
     capfd.readouterr()
+
+
+@pytest.mark.parametrize("issued", [("2026-11-01", "2026-11-02"), ("2026-11-02", "2026-11-01")])
+def test_the_newest_list_seen_is_remembered(home: Path, issued: tuple[str, str]) -> None:
+    result = SimpleNamespace(lists_issued={})
+    for day in issued:
+        result.lists_issued["sha256:00"] = datetime.fromisoformat(f"{day}T00:00Z")
+        evidence_verify._remember(cast(AttestationResult, result), Console(sys.stderr))
+    assert TenantState().newest_crls() == {"sha256:00": datetime(2026, 11, 2, tzinfo=UTC)}
+
+
+def test_a_state_folder_that_cannot_be_written_is_said(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (home / "state").write_bytes(b"no folder")
+    result = SimpleNamespace(lists_issued={"sha256:00": datetime(2026, 11, 2, tzinfo=UTC)})
+    evidence_verify._remember(cast(AttestationResult, result), Console(sys.stderr))
+    assert "not remembered" in capfd.readouterr().err
 
 
 def test_the_cache_is_where_fetched_documents_go_unless_named(home: Path, pccs: Service) -> None:

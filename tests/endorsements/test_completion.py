@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,10 @@ from wasmkeep.endorsements.claims import intel_platform_of
 from wasmkeep.endorsements.completion import CompletedReport, complete_quote, complete_report
 from wasmkeep.errors import HostRefused, InputError
 from wasmkeep.evidence import Policy, Rejected
+from wasmkeep.evidence.dcap.evidence import TdxEvidence
+from wasmkeep.evidence.plain import plain
 from wasmkeep.evidence.policy import RevocationPolicy
+from wasmkeep.evidence.roots import INTEL_ROOTS
 from wasmkeep.evidence.snp.evidence import SnpEvidence
 from wasmkeep.evidence.snp.report import Report
 
@@ -283,3 +286,31 @@ def test_a_genuine_quote_is_completed(tmp_path: Path, row: str) -> None:
     with running(answers) as service:
         asyncio.run(scenario(service))
         assert sorted(service.requests) == sorted(answers)
+
+
+@pytest.mark.skipif(not VECTORS.is_dir(), reason="no vectors beside the checkout")
+@pytest.mark.parametrize("which", ["PCK", "root"])
+def test_an_older_list_of_intels_than_one_seen_is_refused(which: str) -> None:
+    row = "tdx/v4-uptodate"
+    found = TdxEvidence((VECTORS / row / "quote.bin").read_bytes(), genuine(row))
+    at = datetime(2025, 7, 1, tzinfo=UTC)
+
+    def judged(seen: dict[str, datetime]) -> evidence.AttestationResult:
+        return evidence.verify(
+            found,
+            plain(),
+            at=at,
+            binding=evidence.UNBOUND,
+            reference_values={},
+            crl_not_older_than=seen,
+        )
+
+    issued = judged({}).lists_issued
+    assert len(issued) == 2
+    assert next(iter(INTEL_ROOTS.values())).pin in issued
+    pins = {"root": next(iter(INTEL_ROOTS.values())).pin}
+    pins["PCK"] = next(pin for pin in issued if pin != pins["root"])
+    assert judged(issued).lists_issued == issued, "the newest seen is new enough"
+    with pytest.raises(Rejected) as rejected:
+        judged({pins[which]: issued[pins[which]] + timedelta(seconds=1)})
+    assert {finding.check for finding in rejected.value.findings} == {"dcap.crl.rollback"}

@@ -135,6 +135,8 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         except Rejected as rejected:
             verdicts.rejected(subject.name, rejected)
             continue
+        if options.at is None:
+            _remember(result, console)
         show_lost(result, console)
         verdicts.accepted(subject.name, result)
         if signer is not None:
@@ -176,6 +178,19 @@ def _judged(subject: Subject, files: Files, policy: Policy, options: argparse.Na
         crl_not_older_than=TenantState().newest_crls() if options.at is None else NO_LISTS_SEEN,
         crl_retrieved=completed.crl_retrieved,
     )
+
+
+def _remember(result: AttestationResult, console: Console) -> None:
+    """The newest revocation lists that this user has seen: older ones are refused from now on."""
+    from wasmkeep.errors import SystemFailure
+    from wasmkeep.tenant.state import TenantState
+
+    state = TenantState()
+    try:
+        for issuer, issued in result.lists_issued.items():
+            state.saw_crl(issuer, issued)
+    except SystemFailure as failure:
+        console.note(f"the dates of revocation lists are not remembered: {failure.found}")
 
 
 def show_lost(result: AttestationResult, console: Console) -> None:
