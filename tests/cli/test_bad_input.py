@@ -222,7 +222,7 @@ def test_evidence_and_receipts_that_are_none(user: User) -> None:
     refused(user, "receipt", "verify", "x", code=76, says="not a receipt")
     refused(user, "receipt", "show", "x", code=76, says="not a receipt")
     refused(user, "receipt", "verify", "absent", code=66, says="absent")
-    refused(user, "evidence", "show", "x", code=77, says="")
+    refused(user, "evidence", "show", "x", code=66, says="nothing that evidence is made of")
     refused(user, "evidence", "verify", "absent", code=66, says="absent")
     (user.home / "x").write_bytes(b"\x1b[2J" * 10)
     refused(user, "evidence", "verify", "x", code=66, says="nothing that evidence is made of")
