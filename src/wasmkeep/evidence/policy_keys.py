@@ -244,9 +244,10 @@ GENERAL = (
                 "max_age_days",
                 "max_age_days",
                 read.number(1, 3660),
-                "Refuse a list that was issued longer ago, 1 to 3660. AMD's lists are good for a year by "
-                "themselves.",
-                "a revocation list must have been issued at most {} days before".format,
+                "Refuse a list that you retrieved longer ago, 1 to 3660; one that came with the evidence, "
+                "if it was issued longer ago. AMD's lists are good for a year by themselves.",
+                "a revocation list must have been retrieved, or where it came with the evidence issued, "
+                "at most {} days before".format,
             ),
         ),
     ),
