@@ -78,7 +78,7 @@ def test_real_hardware_of_a_sound_generation() -> None:
     assert claims["ear_status"] == "warning"
     assert "executables" not in claims["ear_trustworthiness_vector"]
     assert claims["ear_trustworthiness_vector"]["hardware"] == 32, "no revocation list"
-    sound = replace(result, bound=True, reference="wasmkeep 0.1.0", lost_protections=())
+    sound = result._replace(bound=True, reference="wasmkeep 0.1.0", lost_protections=())
     assert appraisal(sound)["ear_status"] == "affirming"
 
 
@@ -166,7 +166,7 @@ def test_a_policy_does_not_loosen_silently(forge: Forge, word: str) -> None:
     result = judge(forge.evidence(unsigned), forge.policy(**fields))
     assert words in {entry.what: entry.text for entry in result.lost_protections}[word]
     assert word in {entry.what for entry in exceptions(result.policy)}
-    vector = appraisal(replace(result, simulated=False))["ear_trustworthiness_vector"]
+    vector = appraisal(result._replace(simulated=False))["ear_trustworthiness_vector"]
     assert 32 in (vector["configuration"], vector["hardware"])
 
     unused = judge(forge.evidence(), forge.policy(**fields))

@@ -338,7 +338,7 @@ def test_misuse_is_not_a_rejection(sev_forge: SevForge) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_strangers_are_told_that_it_is_the_tenants_word(sev_forge: SevForge, kind: SevKind) -> None:
     result = judge(sev_forge.evidence(kind), sev_forge.policy())
-    claims = json.loads(json.dumps(replace(result, simulated=False).claims()))
+    claims = json.loads(json.dumps(result._replace(simulated=False).claims()))
     one = claims["submods"][kind]
     assert one["ear_status"] == "warning", "nothing of SEV's is affirming"
     assert one["ear_trustworthiness_vector"]["runtime-opaque"] == 32

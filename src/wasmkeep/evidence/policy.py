@@ -48,17 +48,18 @@ DEFAULT_CPU = "x86-64-v3"
 _DIGEST_DIGITS = (64, 96)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RevocationPolicy:
     """``required``: a revocation list in date must come with the evidence. ``in_date``: where none is
-    required, one that comes must be in date all the same. ``max_age_days`` counts from its issue; AMD's lists
+    required, one that comes must be in date all the same. ``max_age_days`` counts from when the caller
+    retrieved it, where that is known, else from its issue; AMD's lists
     say themselves that they last a year. Intel's lists are part of the collateral, and always required."""
 
     required: bool = True
     in_date: bool = True
     max_age_days: int = 366
 
-    @property
+    @cached_property
     def max_age(self) -> timedelta:
         return timedelta(days=self.max_age_days)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import Root, format_pin
@@ -27,8 +28,7 @@ class LostProtection:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttestationResult:
+class AttestationResult(NamedTuple):
     """Evidence that passed a policy at a moment.
 
     ``simulated`` is True because the chain reached the root that the policy pins for a simulator, and for no

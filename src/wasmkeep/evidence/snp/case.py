@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.policy import Policy
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Case", "is_provisional", "minimum_report_version", "minimum_tcb", "reference", "short"]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A genuine report and what the tenant requires of it."""
 
     genuine: Genuine

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -83,8 +84,7 @@ class RevocationStatus(StrEnum):
     STALE = "a list out of date, and the policy does not require one"
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(NamedTuple):
     """What the revocation list said. ``issued``, ``next_update`` and ``number`` are None without a list."""
 
     status: RevocationStatus
@@ -93,8 +93,7 @@ class Revocation:
     number: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationRules:
+class RevocationRules(NamedTuple):
     """``required``: a list in date must be there; ``in_date``: one that is there must be. ``max_age``: since
     it was ``retrieved``, or since its issue where that is None. ``not_older_than``: the newest issue date
     this tenant has seen, by root pin (``sha256:…``); a root it lacks has none seen."""
@@ -162,15 +161,13 @@ def revocation(
     """Step 4. ``crl`` gives the authentic list, None where none came. Findings ``snp.crl.…``: ``missing``,
     those of `authentic_list`, ``not-yet-valid``, ``expired``, ``too-old``, ``rollback``, ``revoked``."""
     if crl is None:
-        message = f"no revocation list for {authority.root.name}"
-        missing = _crl("missing", message, "none", "a list in date", advice=_FETCH)
-        return Revocation(RevocationStatus.ABSENT), (missing,) if rules.required else ()
+        return Revocation(RevocationStatus.ABSENT), (_missing(authority.root),) if rules.required else ()
     try:
         parsed = crl()
     except Rejected as rejected:
         return Revocation(RevocationStatus.ABSENT), rejected.findings
-    findings = list(_revoked(parsed, authority))
-    rollback = _rollback(parsed, authority.root, rules)
+    findings = _revoked(parsed, authority)
+    rollback = _rollback(parsed, authority.root, rules) if rules.not_older_than else None
     if rollback is not None:
         findings.append(rollback)
     stale = _stale(parsed, rules, at)
@@ -178,6 +175,11 @@ def revocation(
         findings.append(stale)
     status = RevocationStatus.FRESH if stale is None else RevocationStatus.STALE
     return Revocation(status, parsed.issued, parsed.next_update, parsed.number), tuple(findings)
+
+
+def _missing(root: Root) -> Finding:
+    message = f"no revocation list for {root.name}"
+    return _crl("missing", message, "none", "a list in date", advice=_FETCH)
 
 
 def _require_authentic(crl: RevocationList, authority: AuthenticAuthority) -> None:

@@ -40,8 +40,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 
@@ -68,11 +68,11 @@ __all__ = ["Genuine", "authenticate", "verify"]
 _CHAIN_LENGTH = 2
 _ALGO_ECDSA_P384_SHA384 = 1
 _REPORT = "AMD 56860, 7.3 ATTESTATION_REPORT"
+_SIGNERS = {int(kind): kind.name for kind in (SigningKey.VCEK, SigningKey.VLEK)}
 _VENDOR_ROOTS = {pin: root for pin, root in AMD_ROOTS.items() if root.product in PRODUCTS}
 
 
-@dataclass(frozen=True, slots=True)
-class Genuine:
+class Genuine(NamedTuple):
     """A report whose signature leads to an accepted root. Made by `authenticate` only."""
 
     report: Report
@@ -163,11 +163,9 @@ def authenticate(evidence: SnpEvidence, policy: Policy, memory: ChainMemory) -> 
     report = parse(evidence.report)
     # 4, first half: what the report says of its signer, so that the certificate has a name
     signer = _signer(report)
-    # 3
+    # 3, and 4, second half
     roots = _VENDOR_ROOTS if policy.simulated is None else policy.roots
     key = memory.key(evidence, signer, roots, lambda: _authentic_key(evidence, roots, signer))
-    # 4, second half
-    _require_kind(key, signer)
     # 5
     _require_signature(report, evidence.report[:SIGNED_SIZE], key)
     # 6
@@ -191,10 +189,15 @@ def _authentic_key(evidence: SnpEvidence, roots: Mapping[bytes, Root], signer: s
     ask = certificates.load_authority(evidence.chain[0], ask_label)
     certificate = certificates.load_endorsement(evidence.vcek, signer)
     authority = chain.authenticate_authority(ark, ask, roots)
-    return chain.authenticate_key(certificate, authority)
+    key = chain.authenticate_key(certificate, authority)
+    _require_kind(key, signer)
+    return key
 
 
 def _signer(report: Report) -> str:
+    signer = _SIGNERS.get(report.signing_key)
+    if signer is not None:
+        return signer
     if report.signing_key == SigningKey.NONE:
         raise Rejected(
             Finding(
@@ -207,11 +210,7 @@ def _signer(report: Report) -> str:
                 meaning="the host masks the chip's key, so that reports prove nothing",
             )
         )
-    if report.signing_key not in (SigningKey.VCEK, SigningKey.VLEK):
-        raise Rejected(
-            _unsupported("snp.signer", "the report names an unknown signer", str(report.signing_key))
-        )
-    return SigningKey(report.signing_key).name
+    raise Rejected(_unsupported("snp.signer", "the report names an unknown signer", str(report.signing_key)))
 
 
 def _require_kind(key: chain.AuthenticKey, signer: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasmkeep.evidence.snp.chain import Revocation
 from wasmkeep.evidence.snp.report import Report
@@ -11,8 +11,7 @@ from wasmkeep.evidence.snp.tcb import Tcb
 __all__ = ["SnpFacts"]
 
 
-@dataclass(frozen=True, slots=True)
-class SnpFacts:
+class SnpFacts(NamedTuple):
     """``product`` is the generation (``Genoa``), ``model_line`` finer (``Bergamo``; empty where a version 2
     report does not say). ``chip_id`` is 64 bytes, None when masked; ``chip_rule`` says what was required.
     ``minimum_tcb`` is what ``reported_tcb`` had to reach. ``provisional`` means that firmware runs which can

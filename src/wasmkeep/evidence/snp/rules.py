@@ -177,13 +177,11 @@ def _step_16_vmpl(case: Case) -> Iterator[Finding]:
 
 
 def _step_17_binding(case: Case) -> Iterator[Finding]:
-    yield from _equal(
-        "snp.report-data",
-        "the report is not bound to this session",
-        case.genuine.report.report_data,
-        case.binding,
-    )
     listed, report_data = case.policy.snp.report_data, case.genuine.report.report_data
+    if _differs(report_data, case.binding):
+        yield _of_another(
+            "snp.report-data", "the report is not bound to this session", report_data, case.binding
+        )
     if listed and report_data not in listed:
         message = "the report data is not one that the policy lists"
         required = f"one of {len(listed)} in the policy"
@@ -191,13 +189,10 @@ def _step_17_binding(case: Case) -> Iterator[Finding]:
 
 
 def _step_18_host_data(case: Case) -> Iterator[Finding]:
-    yield from _equal(
-        "snp.host-data",
-        "the keep was not launched for this tenant's key",
-        case.genuine.report.host_data,
-        case.host_data,
-    )
     listed, host_data = case.policy.snp.host_data, case.genuine.report.host_data
+    if _differs(host_data, case.host_data):
+        message = "the keep was not launched for this tenant's key"
+        yield _of_another("snp.host-data", message, host_data, case.host_data)
     if listed and host_data not in listed:
         message = "the host data is not one that the policy lists"
         required = f"one of {len(listed)} in the policy"
@@ -269,16 +264,14 @@ STEPS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
 _SESSION_STEPS = (_step_17_binding, _step_18_host_data, _step_19_measurement)
 
 
-def _equal(check: str, message: str, found: bytes, expected: bytes | Unbound) -> Iterator[Finding]:
-    if not isinstance(expected, Unbound) and not hmac.compare_digest(found, expected):
-        yield refused(
-            check,
-            message,
-            found.hex(),
-            expected.hex(),
-            REPORT,
-            meaning="the evidence is replayed, forwarded, or for another key or nonce",
-        )
+def _differs(found: bytes, expected: bytes | Unbound) -> bool:
+    return not isinstance(expected, Unbound) and not hmac.compare_digest(found, expected)
+
+
+def _of_another(check: str, message: str, found: bytes, expected: bytes | Unbound) -> Finding:
+    required = "" if isinstance(expected, Unbound) else expected.hex()
+    meaning = "the evidence is replayed, forwarded, or for another key or nonce"
+    return refused(check, message, found.hex(), required, REPORT, meaning=meaning)
 
 
 def _untrusted(

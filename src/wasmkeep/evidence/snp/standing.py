@@ -8,7 +8,7 @@ and report ids only. All other rules of `checks`, and the words for them, give t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from wasmkeep.evidence.binding import UNBOUND
@@ -46,7 +46,7 @@ class Standing:
 
 def standing(case: Case) -> Standing | None:
     """None where a rule refuses: `rules.findings` says which."""
-    genuine = replace(case.genuine, report=case.genuine.report.standing())
+    genuine = case.genuine._replace(report=case.genuine.report.standing())
     alike = Case(genuine, case.policy, UNBOUND, UNBOUND, _NO_REFERENCES)
     if rules.findings_of_platform(alike):
         return None
