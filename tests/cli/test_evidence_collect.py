@@ -253,6 +253,9 @@ SNP = psp_sev.SnpPlatformStatus(
     mask_chip_id=True,
     mask_chip_key=False,
     vlek_loaded=True,
+    rmp_initialized=True,
+    rapl_disabled=False,
+    ciphertext_hiding=True,
 )
 
 
@@ -276,7 +279,9 @@ def test_platform_says_how_a_host_stands(run: Run, monkeypatch: pytest.MonkeyPat
     assert "TCB current 4817000000000009, reported 4717000000000009" in said
     assert "a VLEK is loaded" in said
     assert "the chip id is masked" in said
-    assert "the chip key is masked" not in said
+    assert "ciphertext hiding is on" in said
+    for other in ("the chip key is masked", "RMP is not", "RAPL"):
+        assert other not in said
     facts = json.loads(run("platform", "--json")[1])
     assert facts["sev"]["state"] == SevPlatformState.WORKING
     assert facts["snp"]["vlek_loaded"] is True
@@ -292,5 +297,7 @@ def test_platform_says_what_keeps_a_host_from_snp(run: Run, monkeypatch: pytest.
     facts = json.loads(run("platform", "--json")[1])
     assert facts["snp"]["missing"]["kind"] == "firmware setup"
     assert facts["sev"] == {"refused": "EACCES (Permission denied)"}
-    host(monkeypatch, HostStatus(SEV, replace(SNP, initialized=False)))
-    assert "uninit" in run("platform")[1]
+    host(monkeypatch, HostStatus(SEV, replace(SNP, initialized=False, rmp_initialized=False)))
+    said = run("platform")[1]
+    assert "uninit" in said
+    assert "the RMP is not initialised" in said

@@ -14,7 +14,9 @@ from wasmkeep.hardware.calls import Call, Result
 from wasmkeep.hardware.devices import Device, DeviceFound, DeviceState
 from wasmkeep.hardware.diagnosis import MissingKind, missing, snp_missing
 from wasmkeep.hardware.psp_sev import (
+    CIPHERTEXT_HIDING_EN,
     MASK_CHIP_ID,
+    RMP_INITIALIZED,
     VLEK_EN,
     SevCommand,
     SevIssueCmd,
@@ -223,7 +225,8 @@ SNP_STATUS = SevUserDataSnpStatus(
     api_minor=55,
     state=1,
     build_id=21,
-    flags=VLEK_EN | MASK_CHIP_ID,
+    rmp=RMP_INITIALIZED,
+    flags=VLEK_EN | MASK_CHIP_ID | CIPHERTEXT_HIDING_EN,
     guest_count=4,
     current_tcb_version=0x48_17_00_00_00_00_00_09,
     reported_tcb_version=0x47_17_00_00_00_00_00_09,
@@ -253,7 +256,10 @@ def test_a_host_says_what_it_is() -> None:
     assert status.snp.initialized
     assert status.snp.vlek_loaded
     assert status.snp.mask_chip_id
+    assert status.snp.rmp_initialized
+    assert status.snp.ciphertext_hiding
     assert not status.snp.mask_chip_key
+    assert not status.snp.rapl_disabled
     assert status.snp.reported_tcb == SNP_STATUS.reported_tcb_version
     assert (status.sev_refused, status.snp_refused) == ("", "")
 

@@ -181,6 +181,27 @@ def test_every_status_code_of_the_kernel_is_known(kernel: dict[str, int]) -> Non
     assert {*range(kernel["SEV_RET_MAX"])} == {status for status in SevStatus if status >= 0} | unused
 
 
+SNP_STATUS_BITS = {
+    ("is_rmp_initialized", 3): psp_sev.RMP_INITIALIZED,
+    ("mask_chip_id", 8): psp_sev.MASK_CHIP_ID,
+    ("mask_chip_key", 8): psp_sev.MASK_CHIP_KEY,
+    ("vlek_en", 8): psp_sev.VLEK_EN,
+    ("rapl_dis", 8): psp_sev.RAPL_DIS,
+    ("ciphertext_hiding_en", 8): psp_sev.CIPHERTEXT_HIDING_EN,
+}
+
+
+def test_bits_of_a_hosts_status_are_the_kernels(tmp_path: Path) -> None:
+    """A structure with one bit set, as its bytes: a bit field has no offset to ask for."""
+    values = {
+        f"({{ struct sev_user_data_snp_status s = {{0}}; s.{bit} = 1; ((char *)&s)[{byte}]; }})": ours
+        for (bit, byte), ours in SNP_STATUS_BITS.items()
+    }
+    assert ask(tmp_path, {}, list(values)) == values
+    assert psp_sev.SevUserDataSnpStatus.rmp.offset == 3  # type: ignore[attr-defined]
+    assert psp_sev.SevUserDataSnpStatus.flags.offset == 8  # type: ignore[attr-defined]
+
+
 def test_run_state_is_the_beginning_of_kvm_run(kernel: dict[str, int]) -> None:
     for field, theirs in RUN_FIELDS.items():
         assert getattr(machine_calls.RunState, field).offset == kernel[f"kvm_run.{theirs}"]

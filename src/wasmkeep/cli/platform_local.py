@@ -135,9 +135,12 @@ def _host_lines(host: HostStatus) -> Iterator[str]:
     )
     yield f"  {'':<34}TCB current {snp.current_tcb:016x}, reported {snp.reported_tcb:016x}"
     marks = {
+        "the RMP is not initialised": not snp.rmp_initialized,
         "a VLEK is loaded": snp.vlek_loaded,
         "the chip id is masked": snp.mask_chip_id,
         "the chip key is masked: reports are not signed by it": snp.mask_chip_key,
+        "RAPL is off": snp.rapl_disabled,
+        "ciphertext hiding is on": snp.ciphertext_hiding,
     }
     for words in (words for words, on in marks.items() if on):
         yield f"  {'':<34}{words}"

@@ -215,6 +215,9 @@ SEV_ISSUE_CMD = iowr(ord("S"), 0, SevIssueCmd)
 MASK_CHIP_ID = 1 << 0
 MASK_CHIP_KEY = 1 << 1
 VLEK_EN = 1 << 2
+RAPL_DIS = 1 << 4
+CIPHERTEXT_HIDING_EN = 1 << 6
+RMP_INITIALIZED = 1 << 0  # of SevUserDataSnpStatus.rmp
 
 
 class PlatformState(IntEnum):
@@ -238,6 +241,9 @@ class SnpPlatformStatus:
     mask_chip_id: bool
     mask_chip_key: bool
     vlek_loaded: bool
+    rmp_initialized: bool
+    rapl_disabled: bool
+    ciphertext_hiding: bool
 
 
 def issue(name: str, command: SevCommand, *memory: bytes, pointers: tuple[Pointer, ...] = ()) -> Call:
@@ -295,6 +301,9 @@ def decode_status(memory: tuple[bytes, ...]) -> SnpPlatformStatus:
         mask_chip_id=bool(raw.flags & MASK_CHIP_ID),
         mask_chip_key=bool(raw.flags & MASK_CHIP_KEY),
         vlek_loaded=bool(raw.flags & VLEK_EN),
+        rmp_initialized=bool(raw.rmp & RMP_INITIALIZED),
+        rapl_disabled=bool(raw.flags & RAPL_DIS),
+        ciphertext_hiding=bool(raw.flags & CIPHERTEXT_HIDING_EN),
     )
 
 
