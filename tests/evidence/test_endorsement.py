@@ -243,6 +243,7 @@ def laid_out(*parts: tuple[UUID, bytes], order: tuple[int, ...] | None = None, g
 
 
 VCEK, ARK = UUID("63da758d-e664-4564-adc5-f4b93be8accd"), UUID("c0b406a4-a803-4952-9743-3fb6014cd0ae")
+VLEK = UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
 
 
 def test_a_clouds_own_entries_and_another_order_do_not_hide_the_certificates() -> None:
@@ -254,8 +255,7 @@ def test_a_clouds_own_entries_and_another_order_do_not_hide_the_certificates() -
 
 def test_an_extended_report_is_recognised_whatever_stands_first_in_its_table() -> None:
     made = row("genoa-v5-vlek")
-    vlek_guid = UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
-    own = laid_out((GOOGLES_ENTRY, b"an endorsement of firmware"), (vlek_guid, made.certificate))
+    own = laid_out((GOOGLES_ENTRY, b"an endorsement of firmware"), (VLEK, made.certificate))
     for data in (made.extended(), made.report + own, made.report + own.ljust(0x4000, b"\0")):
         assert recognise(data) is EvidenceKind.SNP_EXTENDED_REPORT
         assert table.decode(data[len(made.report) :]).vlek == made.certificate

@@ -15,22 +15,17 @@ from typing import TYPE_CHECKING
 
 from wasmkeep.cli.flags import read_file
 from wasmkeep.errors import InputError
-from wasmkeep.evidence.errors import Rejected
 from wasmkeep.evidence.kinds import EvidenceKind, recognise
+from wasmkeep.evidence.material import Material
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmkeep.evidence.dcap.evidence import Collateral
-    from wasmkeep.evidence.sev.files import AnyCertificate
-    from wasmkeep.evidence.snp.certificates import Authority, Endorsement, RevocationList
-
-__all__ = ["STANDARD_INPUT", "CarriedList", "Files", "Subject", "read_each", "read_files", "read_report"]
+__all__ = ["STANDARD_INPUT", "Files", "Subject", "read_each", "read_files", "read_report"]
 
 STANDARD_INPUT = "-"
 _MAX_FILE_SIZE = 1 << 20  # bytes
 _MAX_FILES = 512
-_PEM = b"-----BEGIN CERTIFICATE-----"
 _VOUCHES = frozenset(
     {EvidenceKind.SEV_CERTIFICATES, EvidenceKind.PEM, EvidenceKind.DER, EvidenceKind.COLLATERAL_JSON}
 )
@@ -49,79 +44,22 @@ class Subject:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedList:
-    """A revocation list; ``retrieved`` is when the user got it, None of one that came with the evidence."""
-
-    parsed: RevocationList
-    der: bytes
-    retrieved: datetime | None = None
-
-
 @dataclass(slots=True)
 class Files:
     """What files hold: subjects, and what can vouch for them, from whichever files. ``passed_over`` names
     those of folders that are nothing of the kind."""
 
     subjects: list[Subject] = field(default_factory=list)
-    sev: list[AnyCertificate] = field(default_factory=list)
-    keys: list[Endorsement] = field(default_factory=list)
-    authorities: list[Authority] = field(default_factory=list)
-    lists: list[CarriedList] = field(default_factory=list)
-    collaterals: list[Collateral] = field(default_factory=list)
+    material: Material = field(default_factory=Material)
     passed_over: list[str] = field(default_factory=list)
 
-    def add(self, path: str, data: bytes, *, retrieved: datetime | None = None) -> bool:
+    def add(self, path: str, data: bytes) -> bool:
         """Take in one file; False where it is nothing that evidence is made of. Raises Rejected for what is
         broken past recognition of its parts."""
         kind = recognise(data)
-        if kind is EvidenceKind.UNKNOWN:
-            return False
-        if kind not in _VOUCHES:
-            self.subjects.append(Subject(path, kind, data))
-            return True
-        return self.add_endorsement(kind, data, retrieved=retrieved)
-
-    def add_endorsement(self, kind: EvidenceKind, data: bytes, *, retrieved: datetime | None = None) -> bool:
-        """Take in what vouches for evidence. Raises Rejected."""
-        if kind is EvidenceKind.SEV_CERTIFICATES:
-            from wasmkeep.evidence.sev.files import parse_all
-
-            self.sev += parse_all(data)
-            return True
-        if kind is EvidenceKind.COLLATERAL_JSON:
-            from wasmkeep.evidence.dcap.collateral_json import decode
-
-            self.collaterals.append(decode(data))
-            return True
-        if kind is EvidenceKind.DER:
-            return self.add_certificate(data, retrieved=retrieved)
-        if not data.lstrip().startswith(_PEM):
-            return False
-        from wasmkeep.evidence.pem import decode_certificates
-
-        found = decode_certificates(data.decode("ascii", "replace"))
-        taken = [self.add_certificate(der, retrieved=retrieved) for der in found]
-        return all(taken)
-
-    def add_certificate(self, der: bytes, *, retrieved: datetime | None = None) -> bool:
-        """Try the three kinds of DER that AMD issues; False where it is none of them."""
-        from wasmkeep.evidence.snp.certificates import load_authority, load_crl, load_endorsement
-
-        try:
-            self.authorities.append(load_authority(der, "authority"))
-            return True
-        except Rejected:
-            pass
-        try:
-            self.keys.append(load_endorsement(der, "endorsement key"))
-            return True
-        except Rejected:
-            pass
-        try:
-            self.lists.append(CarriedList(load_crl(der), der, retrieved))
-        except Rejected:
-            return False
+        if kind in _VOUCHES or kind is EvidenceKind.UNKNOWN:
+            return self.material.add(data)
+        self.subjects.append(Subject(path, kind, data))
         return True
 
 
@@ -129,7 +67,7 @@ def read_files(paths: list[str], folder: str | None) -> Files:
     """Sort the files named and, where given, what a folder of endorsements holds. Raises InputError for files
     that cannot be read or have nothing to do with evidence, Rejected for what is broken."""
     files = Files()
-    nothing = []
+    nothing: list[str] = []
     for path, data, named in _named_and_found(paths):
         if not files.add(path, data):
             (nothing if named else files.passed_over).append(path)
@@ -138,42 +76,36 @@ def read_files(paths: list[str], folder: str | None) -> Files:
         raise InputError(
             "evidence.file", f"{nothing[0]} is nothing that evidence is made of", required=_WHAT_COUNTS
         )
-    if not files.subjects and not files.sev:
+    if not files.subjects and not files.material.sev:
         raise InputError(
             "evidence.none", f"there is no evidence in {', '.join(paths)}", required=_WHAT_COUNTS
         )
     if folder is not None:
-        add_folder(files, folder)
+        _add_folder(files, folder)
     return files
 
 
-def add_folder(files: Files, folder: str) -> None:
+def _add_folder(files: Files, folder: str) -> None:
     """Take in all that vouches for evidence in a folder. A list's age counts from its file's time, which is
-    when it was retrieved. Raises InputError, Rejected."""
+    when it was retrieved; SEV's certificates only complete those of a platform that is there to be judged.
+    Raises InputError, Rejected."""
+    for_sev = bool(files.sev)
     for path in _files_of(folder):
         data = read_file(path, "the endorsement", limit=_MAX_FILE_SIZE)
         kind = recognise(data)
-        if kind in _VOUCHES:
+        if kind in _VOUCHES and (for_sev or kind is not EvidenceKind.SEV_CERTIFICATES):
             files.add_endorsement(kind, data, retrieved=_time_of(path))
 
 
 def read_report(path: str) -> bytes:
     """The attestation report in a file: bare, extended, wrapped, or in a collection. Raises InputError,
     Rejected."""
-    from wasmkeep.evidence.snp.report import REPORT_SIZE
+    from wasmkeep.evidence import SnpEvidence, cmw
+    from wasmkeep.evidence.assembly import bare_report
 
     data = _read(path)
-    kind = recognise(data)
-    if kind is EvidenceKind.HCL_REPORT:
-        from wasmkeep.evidence.snp import hcl
-
-        return hcl.decode(data).report
-    if kind is EvidenceKind.SNP_EXTENDED_REPORT:
-        return data[:REPORT_SIZE]
-    if kind not in (EvidenceKind.CMW_JSON, EvidenceKind.CMW_CBOR):
-        return data
-    from wasmkeep.evidence import SnpEvidence, cmw
-
+    if recognise(data) not in (EvidenceKind.CMW_JSON, EvidenceKind.CMW_CBOR):
+        return bare_report(data, Material())[0]
     evidence = cmw.decode(data).evidence
     if not isinstance(evidence, SnpEvidence):
         raise InputError("evidence.none", f"there is no attestation report in {path}")
