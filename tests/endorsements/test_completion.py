@@ -23,6 +23,7 @@ from tests.endorsements.services import (
     intel_answers,
     running,
 )
+from tests.evidence import dcap_forge
 from tests.evidence import forge as forged
 from tests.evidence.forge import AT, REPORT_DATA, Forge
 from wasmkeep import evidence
@@ -39,7 +40,7 @@ from wasmkeep.endorsements.claims import intel_platform_of
 from wasmkeep.endorsements.completion import CompletedReport, complete_quote, complete_report
 from wasmkeep.errors import HostRefused, InputError
 from wasmkeep.evidence import Policy, Rejected
-from wasmkeep.evidence.dcap.evidence import TdxEvidence
+from wasmkeep.evidence.dcap.evidence import SgxEvidence, TdxEvidence
 from wasmkeep.evidence.plain import plain
 from wasmkeep.evidence.policy import RevocationPolicy
 from wasmkeep.evidence.roots import INTEL_ROOTS
@@ -314,3 +315,30 @@ def test_an_older_list_of_intels_than_one_seen_is_refused(which: str) -> None:
     with pytest.raises(Rejected) as rejected:
         judged({pins[which]: issued[pins[which]] + timedelta(seconds=1)})
     assert {finding.check for finding in rejected.value.findings} == {"dcap.crl.rollback"}
+
+
+@pytest.mark.parametrize("machine", [dcap_forge.tdx(), dcap_forge.sgx()], ids=["tdx", "sgx"])
+def test_another_address_never_changes_the_pinned_root_of_intels(
+    tmp_path: Path, machine: dcap_forge.Machine
+) -> None:
+    """The service vouches for everything, under a root of its own."""
+    quote = machine.quote()
+    platform = intel_platform_of(quote)
+    answers = intel_answers(
+        machine.collateral(), tee=platform.tee, fmspc=platform.fmspc, ca=platform.authority
+    )
+
+    async def scenario(service: Service) -> TdxEvidence | SgxEvidence:
+        async with VendorSource(Addresses(intel=service.url)) as source:
+            return await complete_quote(CachedSource(source, tmp_path), quote)
+
+    with running(answers) as service:
+        found = asyncio.run(scenario(service))
+
+    def judged(policy: Policy) -> evidence.AttestationResult:
+        return evidence.verify(found, policy, at=dcap_forge.AT, binding=evidence.UNBOUND, reference_values={})
+
+    assert judged(machine.policy()).simulated
+    with pytest.raises(Rejected) as rejected:
+        judged(plain())
+    assert "dcap.root" in {finding.check for finding in rejected.value.findings}
