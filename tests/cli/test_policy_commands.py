@@ -164,3 +164,27 @@ def test_commands_warn_of_old_defaults(tmp_path: Path, capsys: pytest.CaptureFix
     ):
         main(words)
         assert "this release's defaults for AMD are of" in capsys.readouterr().err, words
+
+
+def test_a_policy_of_platforms_without_keeps_deploys_nothing(user: User) -> None:
+    (user.home / "nothing.wat").write_text('(module (func (export "_start")))')
+    words = ["nothing.wat", "--policy", policy(user, 'platforms = ["tdx", "sgx"]')]
+    done = user.run("run", "--simulated", *words)
+    assert done.returncode == 67
+    assert b"there is no keep for tdx or sgx in this release" in done.stderr
+
+
+@needs_vectors
+def test_the_age_of_evidence_is_that_of_its_challenge(user: User) -> None:
+    row, at = FOLDER / "tdx" / "v4-uptodate", "2025-07-04T10:16:31Z"
+    made = user.run("policy", "init", row, "--at", at).stdout.decode()
+    aged = policy(user, made + "\n[evidence]\nmax_age_seconds = 60\n")
+    fields = json.loads(user.run("evidence", "show", "--json", row / "quote.bin").stdout)["fields"]
+    value = next(field["value"] for field in fields if field["name"] == "report data")
+    words = ["evidence", "verify", row, "--at", at, "--policy", aged, "--report-data", value]
+    for when, code in (("2025-07-04T10:16:00Z", 0), ("2025-07-04T10:15:00Z", 77)):
+        done = user.run(*words, "--challenged-at", when)
+        assert done.returncode == code, done.stderr.decode()
+    done = user.run(*words)
+    assert done.returncode == 77
+    assert b"evidence.age" in done.stderr

@@ -93,6 +93,13 @@ def test_the_first_kind_that_the_host_has() -> None:
     assert tour.moves == []
 
 
+def test_a_kind_without_a_keep_is_passed_over_whatever_the_host_says() -> None:
+    """Evidence of more kinds can be judged than this release has keeps for."""
+    tour = Tour((Host("a", tee("tdx"), tee("snp")),), ("tdx", "snp"))
+    assert tour.visited == [("a", "snp")]
+    assert tour.moves == [("a", "tdx", "this release has no keep for it")]
+
+
 def test_the_next_kind_and_then_the_next_host() -> None:
     tour = Tour((Host("a", tee("sev", used=2)), Host("b", tee("sev-es"))), ("snp", "sev-es", "sev"))
     assert tour.visited == [("b", "sev-es")]

@@ -47,7 +47,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     from wasmkeep.cli import deploying, policies
     from wasmkeep.cli.receipt_place import ReceiptPlace
 
-    policy = policies.policy_for(options, simulated=options.simulated)
+    policy = policies.policy_for(options, console, simulated=options.simulated)
     receipt = ReceiptPlace.of(options)
     (host, token), *others = _hosts(options, console)
     request = deploying.request_for(

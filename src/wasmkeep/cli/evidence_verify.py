@@ -48,6 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report-data", type=_report_data, metavar="HEX", help="the 64 bytes it must be bound to"
     )
+    parser.add_argument(
+        "--challenged-at",
+        type=moment,
+        metavar="TIME",
+        help="when the challenge in the report data was made, for a policy that limits the age of evidence",
+    )
     signed = parser.add_argument_group("the result, signed")
     signed.add_argument("--ear", metavar="FILE", help="write the result there as a signed token (EAR)")
     signed.add_argument("--ear-key", metavar="FILE", help="your private key (PEM): P-256, P-384 or Ed25519")
@@ -124,7 +130,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     verdicts = evidence_verdicts.Verdicts(console, as_json=options.json, several=len(files.subjects) > 1)
     for name in files.passed_over:
         console.note(f"passed over: {name}, nothing that evidence is made of")
-    if files.sev:
+    if files.material.sev:
         try:
             _verify_platform(files, policy, verdicts, console)
         except Rejected as rejected:
@@ -177,6 +183,7 @@ def _judged(subject: Subject, files: Files, policy: Policy, options: argparse.Na
         # As of a moment in the past, a list that came later says nothing.
         crl_not_older_than=TenantState().newest_crls() if options.at is None else NO_LISTS_SEEN,
         crl_retrieved=completed.crl_retrieved,
+        challenged_at=options.challenged_at,
     )
 
 
@@ -210,11 +217,11 @@ def _show_lost(losses: tuple[LostProtection, ...], console: Console) -> None:
 
 def _verify_platform(files: Files, policy: Policy, verdicts: Verdicts, console: Console) -> None:
     """A bare SEV chain: whose platform it is, and how little that says. Raises Rejected."""
-    from wasmkeep.cli.evidence_complete import platform_of
+    from wasmkeep.evidence.assembly import assemble_sev
     from wasmkeep.evidence.sev import checks, lost
     from wasmkeep.evidence.sev.evidence import KINDS
 
-    certificates = platform_of(files)
+    certificates = assemble_sev(files.material)
     if certificates is None:
         return
     kind = next((kind for kind in KINDS if kind in policy.platforms), KINDS[0])

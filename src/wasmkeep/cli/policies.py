@@ -42,14 +42,16 @@ def load(path: str) -> Policy:
     return Policy.from_toml(text, name=path)
 
 
-def policy_for(options: argparse.Namespace, *, simulated: str | None = None) -> Policy:
-    """The policy of ``--policy``, ``--tee`` and the pin of a simulator. Raises ConfigurationError."""
+def policy_for(options: argparse.Namespace, console: Console, *, simulated: str | None = None) -> Policy:
+    """The policy of ``--policy``, ``--tee`` and the pin of a simulator; warns where this release's defaults
+    are old. Raises ConfigurationError."""
     from wasmkeep.evidence.policy import Policy
 
     if options.policy:
         policy = load(options.policy) if options.tee is None else load(options.policy).narrowed(options.tee)
     else:
         policy = Policy.default() if options.tee is None else Policy.default(platforms=(options.tee,))
+    warn_of_age(policy, console)
     return policy if simulated is None else policy.with_simulated(simulated)
 
 

@@ -71,7 +71,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
     if bool(options.field) != bool(options.salts):
         raise UsageError("usage", "--field and --salts need each other")
-    policy = policies.policy_for(options, simulated=options.simulated)
+    policy = policies.policy_for(options, console, simulated=options.simulated)
     file = receipts.decode(flags.read_file(options.file, "the receipt", limit=receipts.MAX_RECEIPT_SIZE))
     _require_list_for_today(options, file)
     keys = _stored_keys(options, file, console)

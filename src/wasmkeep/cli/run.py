@@ -56,7 +56,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         from wasmkeep.cli.tees import no_tee
 
         raise no_tee()
-    policy = policies.policy_for(options)
+    policy = policies.policy_for(options, console)
     receipt = ReceiptPlace.of(options)
     request = deploying.request_for(options, host="", token="", policy=policy)
     return deploying.run_to_end(_run(options, request, receipt, console))
@@ -68,12 +68,14 @@ async def _run(
     from wasmkeep.cli import deploying
     from wasmkeep.cli.local_host import local_host
     from wasmkeep.cli.screens import DeploymentScreen
+    from wasmkeep.evidence.policy import KEEP_PLATFORMS
 
     screen = DeploymentScreen(console, banner_shown=True)
     # The program is compiled while the machine boots; a program that is refused ends both.
     preparing = asyncio.create_task(deploying.prepare(request, screen))
     try:
-        async with local_host(options, request.policy.platforms, console, meanwhile=preparing) as host:
+        kinds = tuple(kind for kind in request.policy.platforms if kind in KEEP_PLATFORMS)
+        async with local_host(options, kinds or KEEP_PLATFORMS, console, meanwhile=preparing) as host:
             pinned = replace(
                 request, host=host.url, token=host.token, policy=request.policy.with_simulated(host.root)
             )

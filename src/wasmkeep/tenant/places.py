@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from wasmkeep.errors import HostRefused, HostUnreachable, PlatformUnavailable, TimedOut, WasmkeepError
-from wasmkeep.evidence.policy import Policy
+from wasmkeep.evidence.policy import KEEP_PLATFORMS, Policy
 from wasmkeep.tenant import events
 from wasmkeep.tenant.client import HostClient
 from wasmkeep.tenant.events import Watcher
@@ -96,7 +96,9 @@ class Places:
                 place = Place(client, kind)
                 tee = (offered or {}).get(kind)
                 self._say_failed()
-                if tee is None:
+                if kind not in KEEP_PLATFORMS:
+                    self._passed_over(place, "this release has no keep for it")
+                elif tee is None:
                     self._passed_over(place, "the host does not have it")
                 elif tee.slots_used >= tee.slots:
                     self._passed_over(place, "the host has no free key slot")

@@ -100,6 +100,7 @@ def _shipment(program: Program, delivery: Delivery, part: Invocation, salts: Sal
 
 def prepare(request: DeploymentRequest, emit: Watcher = events.ignore) -> Prepared:
     """Read, check and compile. Raises InputError, ProgramError, ConfigurationError; nothing has left then."""
+    _require_keep(request.policy)
     source = read_source(request.program, request.configuration)
     configuration, overridden = apply(source.configuration, _overrides(request))
     for setting in overridden:
@@ -155,6 +156,21 @@ def _compiled(source: Source, configuration: Configuration, emit: Watcher) -> Pr
         )
     )
     return program
+
+
+def _require_keep(policy: Policy) -> None:
+    """Evidence of more kinds can be judged than keeps exist for."""
+    from wasmkeep.evidence.policy import KEEP_PLATFORMS
+
+    if set(policy.platforms).isdisjoint(KEEP_PLATFORMS):
+        raise ConfigurationError(
+            "policy.platform",
+            f"there is no keep for {' or '.join(policy.platforms)} in this release",
+            found=", ".join(policy.platforms),
+            required=" or ".join(KEEP_PLATFORMS),
+            meaning="a policy may name it for evidence that others made (`wasmkeep evidence verify`)",
+            remedy="name another platform in the policy",
+        )
 
 
 def _require_level(configuration: Configuration, policy: Policy) -> None:
