@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.evidence import simulated_rows
+from tests.evidence import dcap_rows, simulated_rows
 from tests.hardware.configfs import Configfs
 from tests.hardware.guest_kernel import SevGuestKernel
 from tests.hardware.providers import SevGuestProvider, TdxGuestProvider, quote_of_nobody
 from tests.simulator.bench import Channel
 from wasmkeep.cli import __main__ as entry
 from wasmkeep.cli import platform_local
+from wasmkeep.errors import PlatformUnavailable
 from wasmkeep.hardware import devices, psp_sev, sev_host, snp_guest_device, surroundings, tsm_report
 from wasmkeep.hardware.calls import perform
 from wasmkeep.hardware.devices import DeviceFound, DeviceState
@@ -182,6 +183,40 @@ def test_a_tdx_guest_gives_its_quote(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert Path("evidence.bin").read_bytes() == quote_of_nobody(DATA)
 
 
+def real_quotes() -> list[str]:
+    return [name for name in dcap_rows.rows() if name.startswith("tdx/")]
+
+
+@pytest.mark.parametrize(
+    "name", real_quotes() or [pytest.param("", marks=pytest.mark.skip("no vectors here"))]
+)
+def test_real_quotes_are_bound_where_they_say(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the index has it, in every version."""
+    row = dcap_rows.rows()[name]
+    data, asked = row.read("quote.bin"), bytes.fromhex(row.expected["report_data"])
+    inside(monkeypatch, replace(guest(), configfs=Configfs(TdxGuestProvider(lambda _: data))), devices.TSM)
+    code, said, errors = run("evidence", "collect", "--report-data", asked.hex(), "-o", "evidence.bin")
+    assert code == 0, errors
+    assert "bound to the report data" in said
+    assert Path("evidence.bin").read_bytes() == data
+
+
+@pytest.mark.parametrize("name", ["tdx/v4-uptodate", "tdx/v5-uptodate"])
+def test_a_real_quote_that_a_guest_collects_is_accepted(
+    name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name not in dcap_rows.rows():
+        pytest.skip("the evidence vectors are not here")
+    row = dcap_rows.rows()[name]
+    data, asked = row.read("quote.bin"), bytes.fromhex(row.expected["report_data"])
+    inside(monkeypatch, replace(guest(), configfs=Configfs(TdxGuestProvider(lambda _: data))), devices.TSM)
+    assert run("evidence", "collect", "--report-data", asked.hex(), "-o", "evidence.bin")[0] == 0
+    judge = ["evidence", "verify", "evidence.bin", str(row.files["collateral.json"]), "--policy", "plain"]
+    code, said, errors = run(*judge, "--at", row.expected["verify_at"], "--report-data", asked.hex())
+    assert code == 0, errors
+    assert "accepted" in said
+
+
 def test_evidence_of_somebody_elses_question_is_not_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host answers GetQuote, and may answer what it likes."""
     provider = TdxGuestProvider(lambda data: quote_of_nobody(bytes(64)))
@@ -239,6 +274,15 @@ def test_platform_says_that_nobody_answers(run: Run, monkeypatch: pytest.MonkeyP
     inside(monkeypatch, replace(guest(), configfs=Configfs(None)), devices.TSM)
     assert "no driver answers behind configfs tsm; load the guest's driver" in run("platform")[1]
     assert json.loads(run("platform", "--json")[1])["tsm"]["provider"] is None
+
+
+def test_a_host_that_cannot_be_asked_after_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> HostStatus:
+        raise PlatformUnavailable("platform.device.unusable", "gone")
+
+    host(monkeypatch, HostStatus(None, None))
+    monkeypatch.setattr(sev_host, "read_host_status", gone)
+    assert "sev" not in json.loads(run("platform", "--json")[1])
 
 
 SEV = SevPlatformStatus(1, 55, 21, SevPlatformState.WORKING, owned=False, es=True, guest_count=3)

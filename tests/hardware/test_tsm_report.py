@@ -152,6 +152,9 @@ def test_who_would_answer() -> None:
     assert tsm_report.provider(files=files) == ("sev_guest", 1)
     assert tsm_report.provider(files=Configfs(tdx())) == ("tdx_guest", None)
     assert not files.items
+    files.mkdir(f"{FOLDER}/taken", 0o700)
+    with pytest.raises(SystemFailure, match="in use"):
+        tsm_report.provider(files=files, name=lambda: "taken")
 
 
 # Somebody else at the same entry
