@@ -164,8 +164,12 @@ def _mount(folder: Path, descriptor: int) -> None:
 
 
 @contextmanager
-def mounted(files: Configfs, folder: Path) -> Iterator[None]:
-    """`files` as the file system at `folder`. Raises OSError where this user may not mount one."""
+def mounted(files: Configfs, folder: Path) -> Iterator[str]:
+    """The path of `files` as a file system. Raises OSError where this user may not mount one.
+
+    It is at `folder` for a moment only, and then reached by a descriptor: nothing stays mounted, however this
+    process ends.
+    """
     descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         _mount(folder, descriptor)
@@ -174,8 +178,10 @@ def mounted(files: Configfs, folder: Path) -> Iterator[None]:
         raise
     daemon = threading.Thread(target=_Daemon(files).serve, args=(descriptor,))
     daemon.start()
+    root = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    _system.umount2(os.fsencode(folder), _DETACH)
     try:
-        yield
+        yield f"/proc/self/fd/{root}"
     finally:
-        _system.umount2(os.fsencode(folder), _DETACH)
+        os.close(root)
         daemon.join(10)

@@ -34,8 +34,8 @@ def files() -> Configfs:
 @pytest.fixture
 def folder(files: Configfs, tmp_path: Path) -> Iterator[str]:
     try:
-        with mounted(files, tmp_path):
-            yield str(tmp_path)
+        with mounted(files, tmp_path) as path:
+            yield path
     except OSError as error:
         pytest.skip(f"no file system can be mounted here: {error.strerror}")
     assert not files.items
