@@ -160,6 +160,10 @@ def test_a_service_that_limits_its_rate_is_waited_for(home: Path, pccs: Service)
 USAGE = {
     "nothing": [],
     "a chip without SEV": ["--chip-id", "00" * 64],
+    "a cloud's key of no generation": ["--vlek"],
+    "a cloud's key for SEV": ["--sev", "--product", "genoa", "--vlek"],
+    "a TEE of no family": ["--tee", "tdx", "--product", "genoa"],
+    "an authority of no family": ["--ca", "platform"],
     "SEV without generation": ["--sev"],
     "an unknown generation": ["--product", "bulldozer"],
     "a product without SNP": ["--product", "rome"],

@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.endorsements.bodies import BODIES, CHAIN, CHIP, CRL, SEV_BODIES, VCEK, VCEK_BODY
 from tests.endorsements.services import FAULTS, Answer, Service, running
@@ -29,6 +31,7 @@ from wasmkeep.endorsements import (
     RateLimited,
     VendorSource,
     collect,
+    http,
     vendors,
 )
 from wasmkeep.endorsements.sources import authorities
@@ -165,6 +168,13 @@ def test_a_service_that_limits_its_rate_is_left_alone_as_long_as_it_says(
             assert await source.fetch(CRL) == BODIES[CRL]
 
     asyncio.run(scenario())
+
+
+@given(st.text(max_size=40) | st.from_regex(r"\A[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ \S+\Z"))
+@example("Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
+@example("Mon, 01 Jan 2026 00:00:00 +99999999999")
+def test_whatever_pause_is_asked_for_is_bounded(said: str) -> None:
+    assert 1 <= http._pause(said) <= http.MAX_PAUSE_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,10 @@ _MAX_FILE_SIZE = 1 << 20  # bytes
 
 def documents(options: argparse.Namespace) -> tuple[Document, ...]:
     """Each document once, in the order asked for. Raises UsageError, InputError, Rejected."""
+    _require_use(options)
     found: list[Document] = []
     if options.sev:
         found += _of_sev(options)
-    elif options.chip_id is not None:
-        raise UsageError("usage", "--chip-id needs --sev", required="--sev, or a FILE")
     elif options.product is not None and not options.files:
         found += _of_generation(options)
     if options.fmspc is not None:
@@ -32,6 +31,16 @@ def documents(options: argparse.Namespace) -> tuple[Document, ...]:
     if not found:
         raise UsageError("usage", "whose endorsements?", required="a FILE, --product, or --fmspc")
     return tuple(dict.fromkeys(found))
+
+
+def _require_use(options: argparse.Namespace) -> None:
+    """No flag is there for nothing. Raises UsageError."""
+    if options.chip_id is not None and not options.sev:
+        raise UsageError("usage", "--chip-id needs --sev", required="--sev, or a FILE")
+    if options.vlek and (options.sev or options.files or options.product is None):
+        raise UsageError("usage", "--vlek is about a generation", required="--product, no FILE and no --sev")
+    if options.fmspc is None and (options.tee is not None or options.ca is not None):
+        raise UsageError("usage", "--tee and --ca are about a family of platforms", required="--fmspc")
 
 
 def _of_sev(options: argparse.Namespace) -> tuple[Document, ...]:

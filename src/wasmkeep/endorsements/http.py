@@ -206,7 +206,7 @@ def _pause(retry_after: str) -> float:
         return min(max(float(retry_after), 1.0), MAX_PAUSE_SECONDS)
     try:
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return UNSAID_PAUSE_SECONDS
     seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 1.0), MAX_PAUSE_SECONDS)
