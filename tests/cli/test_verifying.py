@@ -78,6 +78,7 @@ def test_an_older_list_than_one_seen_is_told_to_the_verifier(
         simulated=None,
         at=at,
         report_data=None,
+        challenged_at=None,
         json=False,
         ear=None,
         ear_key=None,

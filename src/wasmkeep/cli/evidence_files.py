@@ -89,12 +89,12 @@ def _add_folder(files: Files, folder: str) -> None:
     """Take in all that vouches for evidence in a folder. A list's age counts from its file's time, which is
     when it was retrieved; SEV's certificates only complete those of a platform that is there to be judged.
     Raises InputError, Rejected."""
-    for_sev = bool(files.sev)
+    for_sev = bool(files.material.sev)
     for path in _files_of(folder):
         data = read_file(path, "the endorsement", limit=_MAX_FILE_SIZE)
         kind = recognise(data)
         if kind in _VOUCHES and (for_sev or kind is not EvidenceKind.SEV_CERTIFICATES):
-            files.add_endorsement(kind, data, retrieved=_time_of(path))
+            files.material.add(data, retrieved=_time_of(path))
 
 
 def read_report(path: str) -> bytes:
