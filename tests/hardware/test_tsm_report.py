@@ -431,7 +431,6 @@ class RealFolder:
             Path(path, name).write_text(content)
         for name in ("inblob", "privlevel", "outblob", "auxblob"):
             Path(path, name).touch()
-        Path(path, "inblob").chmod(0o200)
 
     def rmdir(self, path: str, /) -> None:
         for one in Path(path).iterdir():
