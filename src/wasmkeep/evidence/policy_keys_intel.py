@@ -16,110 +16,113 @@ def _statuses(values: tuple[str, ...]) -> str:
     return f"the platform's TCB status must be {' or '.join(values)}; a revoked one never passes"
 
 
-def _platform_rules(with_module: str) -> tuple[Key, ...]:
-    """What TDX and SGX have in common. ``with_module`` ends the list of what the status covers."""
-    return (
-        Key(
-            "tcb_statuses",
-            "tcb_statuses",
-            read.choice(*TCB_STATUSES),
-            "TCB statuses accepted, converged over the platform, the quoting enclave"
-            + with_module
-            + ": "
-            + ", ".join(f"`{status}`" for status in TCB_STATUSES)
-            + ". `Revoked`, and a platform that matches no TCB level, are refused whatever is here.",
-            _statuses,
-        ),
-        Key(
-            "advisories",
-            "advisories",
-            read.advisories,
-            "Security advisories (`INTEL-SA-00615`) that may apply to an accepted platform.",
-            lambda values: (
-                f"these security advisories may apply to the platform: {shown(values)}; others refuse it"
-                if values
-                else "no security advisory may apply to the platform, unless any may"
-            ),
-        ),
-        Key(
-            "any_advisory",
-            "any_advisory",
-            read.flag,
-            "Any security advisory may apply: the status alone decides.",
-            switch(
-                "ANY security advisory may apply to the platform: its status alone decides",
-                "a security advisory that is not listed refuses the platform",
-            ),
-        ),
-        Key(
-            "max_collateral_age_days",
-            "max_collateral_age_days",
-            read.number(1, 3660),
-            "Refuse TCB info, QE identity and revocation lists that were issued longer ago, 1 to 3660. "
-            "Intel's are good for 30 days by themselves, and are refused once out of date.",
-            "TCB info, QE identity and revocation lists must have been issued at most {} days before".format,
-        ),
-        Key(
-            "minimum_tcb_evaluation",
-            "minimum_tcb_evaluation",
-            read.number(0, 0xFFFF_FFFF),
-            "Lowest `tcbEvaluationDataNumber` of TCB info and QE identity: which round of Intel's updates "
-            "they know of.",
-            amount(
-                "TCB info and QE identity must be of evaluation {} or later", "any evaluation that is in date"
-            ),
-        ),
-        Key(
-            "smt",
-            "smt",
-            read.flag,
-            "Accept platforms whose certificate says that SMT is on.",
-            switch("SMT may be on", "SMT must be off, by the platform's certificate"),
-        ),
-        Key(
-            "dynamic_platform",
-            "dynamic_platform",
-            read.flag,
-            "Accept platforms that can be extended with further processor packages.",
-            switch(
-                "the platform may take further processor packages",
-                "the platform must not take further processor packages",
-            ),
-        ),
-        Key(
-            "cached_keys",
-            "cached_keys",
-            read.flag,
-            "Accept platforms whose root keys are cached by Intel's registration service.",
-            switch(
-                "the platform's root keys may be cached by Intel's registration service",
-                "the platform's root keys must not be cached by Intel's registration service",
-            ),
-        ),
-        Key(
-            "fmspcs",
-            "fmspcs",
-            read.hexadecimal(6),
-            "Kinds of platform (FMSPC: family, model, stepping, platform, customisation), 12 digits each. "
-            "Empty: any.",
-            among("the FMSPC", "any kind of platform (FMSPC)"),
-        ),
-        Key(
-            "platforms",
-            "platforms",
-            read.hexadecimal(16),
-            "Platform instance ids, as the PCK certificate has them, 32 digits each. Empty: any platform, "
-            "and every screen says so.",
-            among("the platform instance", "any platform instance"),
-        ),
-        Key(
-            "report_data",
-            "report_data",
-            read.hexadecimal(64),
-            "Report data, 128 digits each, where it is known beforehand. Empty: the session alone decides.",
-            among("the report data", "the report data must fit the session; nothing else is asked of it"),
-        ),
+def _tcb_statuses(parts: str) -> Key:
+    """``parts`` are what the status covers."""
+    return Key(
+        "tcb_statuses",
+        "tcb_statuses",
+        read.choice(*TCB_STATUSES),
+        "TCB statuses accepted, converged over "
+        + parts
+        + ": "
+        + ", ".join(f"`{status}`" for status in TCB_STATUSES)
+        + ". `Revoked`, and a platform that matches no TCB level, are refused whatever is here.",
+        _statuses,
     )
+
+
+_PLATFORM = (
+    Key(
+        "advisories",
+        "advisories",
+        read.advisories,
+        "Security advisories (`INTEL-SA-00615`) that may apply to an accepted platform.",
+        lambda values: (
+            f"these security advisories may apply to the platform: {shown(values)}; others refuse it"
+            if values
+            else "no security advisory may apply to the platform, unless any may"
+        ),
+    ),
+    Key(
+        "any_advisory",
+        "any_advisory",
+        read.flag,
+        "Any security advisory may apply: the status alone decides.",
+        switch(
+            "ANY security advisory may apply to the platform: its status alone decides",
+            "a security advisory that is not listed refuses the platform",
+        ),
+    ),
+    Key(
+        "max_collateral_age_days",
+        "max_collateral_age_days",
+        read.number(1, 3660),
+        "Refuse TCB info, QE identity and revocation lists that were issued longer ago, 1 to 3660. "
+        "Intel's are good for 30 days by themselves, and are refused once out of date.",
+        "TCB info, QE identity and revocation lists must have been issued at most {} days before".format,
+    ),
+    Key(
+        "minimum_tcb_evaluation",
+        "minimum_tcb_evaluation",
+        read.number(0, 0xFFFF_FFFF),
+        "Lowest `tcbEvaluationDataNumber` of TCB info and QE identity: which round of Intel's updates "
+        "they know of.",
+        amount(
+            "TCB info and QE identity must be of evaluation {} or later", "any evaluation that is in date"
+        ),
+    ),
+    Key(
+        "smt",
+        "smt",
+        read.flag,
+        "Accept platforms whose certificate says that SMT is on.",
+        switch("SMT may be on", "SMT must be off, by the platform's certificate"),
+    ),
+    Key(
+        "dynamic_platform",
+        "dynamic_platform",
+        read.flag,
+        "Accept platforms that can be extended with further processor packages.",
+        switch(
+            "the platform may take further processor packages",
+            "the platform must not take further processor packages",
+        ),
+    ),
+    Key(
+        "cached_keys",
+        "cached_keys",
+        read.flag,
+        "Accept platforms whose root keys are cached by Intel's registration service.",
+        switch(
+            "the platform's root keys may be cached by Intel's registration service",
+            "the platform's root keys must not be cached by Intel's registration service",
+        ),
+    ),
+    Key(
+        "fmspcs",
+        "fmspcs",
+        read.hexadecimal(6),
+        "Kinds of platform (FMSPC: family, model, stepping, platform, customisation), 12 digits each. "
+        "Empty: any.",
+        among("the FMSPC", "any kind of platform (FMSPC)"),
+    ),
+    Key(
+        "platforms",
+        "platforms",
+        read.hexadecimal(16),
+        "Platform instance ids, as the PCK certificate has them, 32 digits each. Empty: any platform, "
+        "and every screen says so.",
+        among("the platform instance", "any platform instance"),
+    ),
+    Key(
+        "report_data",
+        "report_data",
+        read.hexadecimal(64),
+        "Report data, 128 digits each, where it is known beforehand. Empty: the session alone decides.",
+        among("the report data", "the report data must fit the session; nothing else is asked of it"),
+    ),
+)
+"""What TDX and SGX have in common beside."""
 
 
 def _digest(name: str, what: str) -> Key:
@@ -135,7 +138,8 @@ def _digest(name: str, what: str) -> Key:
 _TDX = Table(
     "tdx",
     (
-        *_platform_rules(" and the TDX module"),
+        _tcb_statuses("the platform, the quoting enclave and the TDX module"),
+        *_PLATFORM,
         Key(
             "debug",
             "debug",
@@ -240,7 +244,8 @@ _TDX = Table(
 _SGX = Table(
     "sgx",
     (
-        *_platform_rules(""),
+        _tcb_statuses("the platform and the quoting enclave"),
+        *_PLATFORM,
         Key(
             "debug",
             "debug",
