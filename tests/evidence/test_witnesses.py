@@ -1,5 +1,5 @@
 """Other implementations as witnesses, for evidence as it is and damaged: cvm-attest for SEV-SNP reports (its
-network replaced by a row's own certificates), dcap-qvl for quotes. The launch digest's is in `test_measurement`.
+network replaced by a row's own certificates), dcap-qvl for quotes. That of launch digests is elsewhere.
 """
 
 from __future__ import annotations

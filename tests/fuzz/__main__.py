@@ -1,7 +1,7 @@
 """``python -m tests.fuzz [--seconds N] [TARGET…]``: each target for so long, one after the other.
 
-Corpora are kept in ``build/fuzz/TARGET``; an input that breaks a target is written to ``build/fuzz/crash-…``
-and ends the run with exit code 1.
+Corpora are kept in ``build/fuzz/TARGET``. An input that breaks a target is written beside them, as
+``TARGET-crash-…``, and the exit code is 1.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def _fuzz(name: str, corpus: Path, options: list[str]) -> NoReturn:
         if len(seed) <= target.max_size:
             (corpus / sha256(seed).hexdigest()).write_bytes(seed)
     bounds = [f"-max_len={target.max_size}", "-timeout=10", "-rss_limit_mb=1024"]
-    prefix = f"-artifact_prefix={corpus.parent}/crash-{name}-"
+    prefix = f"-artifact_prefix={corpus.parent}/{name}-"
     atheris.Setup([sys.argv[0], *bounds, prefix, *options, str(corpus)], target.run)
     atheris.Fuzz()
     os._exit(0)

@@ -26,6 +26,7 @@ from wasmkeep.evidence import (
     kinds,
     verify,
 )
+from wasmkeep.evidence.assembly import assemble
 from wasmkeep.evidence.dcap import certificates as intel_certificates
 from wasmkeep.evidence.dcap import collateral_json, pck, qe_identity, quote, tcb_info
 from wasmkeep.evidence.pem import decode_certificates
@@ -230,6 +231,7 @@ TARGETS: Mapping[str, Target] = {
     "dcap-crl": Target(_read(lambda data: intel_certificates.load_list(data, "list")), seeds.intel_lists),
     "cmw": Target(_read(cmw.decode), seeds.collections, 32768),
     "cbor": Target(_cbor, seeds.collections),
+    "assembly": Target(_read(assemble), seeds.anything),
     "pem": Target(_read(_text(decode_certificates)), seeds.pem_texts),
     "ear": Target(_read(_ear), seeds.tokens),
     "kinds": Target(_kind, seeds.anything),

@@ -62,4 +62,4 @@ def test_a_target_that_breaks_is_noticed(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "b: held" in result.stdout.splitlines()
     assert any(line.startswith("a: broken") for line in result.stdout.splitlines())
-    assert list(tmp_path.glob("crash-a-*"))
+    assert list(tmp_path.glob("a-crash-*"))
