@@ -3,6 +3,7 @@
 Pure: no files, sockets, clock or global state. Bytes and times are arguments; the answer is an
 `AttestationResult` or `Rejected`.
 
+    evidence = assemble(report, material)
     result = verify(evidence, policy, at=now, binding=report_data, reference_values=references)
 
 Names are loaded when first used, so that importing this package is quick.
@@ -14,9 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wasmkeep.evidence.assembly import assemble
     from wasmkeep.evidence.binding import UNBOUND, Unbound
     from wasmkeep.evidence.dcap.evidence import Collateral, SgxEvidence, TdxEvidence
     from wasmkeep.evidence.errors import Finding, Kind, Rejected
+    from wasmkeep.evidence.kinds import EvidenceKind, recognise
+    from wasmkeep.evidence.material import Material
     from wasmkeep.evidence.policy import Policy
     from wasmkeep.evidence.result import AttestationResult, LostProtection
     from wasmkeep.evidence.sev.evidence import SevEvidence, SevKeys
@@ -30,9 +34,11 @@ __all__ = [
     "AttestationResult",
     "ChainMemory",
     "Collateral",
+    "EvidenceKind",
     "Finding",
     "Kind",
     "LostProtection",
+    "Material",
     "Policy",
     "Rejected",
     "SevEvidence",
@@ -41,6 +47,8 @@ __all__ = [
     "SnpEvidence",
     "TdxEvidence",
     "Unbound",
+    "assemble",
+    "recognise",
     "verify",
 ]
 
@@ -50,9 +58,11 @@ _HOMES = {
     "AttestationResult": "result",
     "ChainMemory": "snp.memory",
     "Collateral": "dcap.evidence",
+    "EvidenceKind": "kinds",
     "Finding": "errors",
     "Kind": "errors",
     "LostProtection": "result",
+    "Material": "material",
     "Policy": "policy",
     "Rejected": "errors",
     "SevEvidence": "sev.evidence",
@@ -61,6 +71,8 @@ _HOMES = {
     "SnpEvidence": "snp.evidence",
     "TdxEvidence": "dcap.evidence",
     "Unbound": "binding",
+    "assemble": "assembly",
+    "recognise": "kinds",
     "verify": "verification",
 }
 
