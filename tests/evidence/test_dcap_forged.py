@@ -110,7 +110,7 @@ def test_each_signature_counts(part: str, tee: str) -> None:
     assert set(refused_by(machine)) == {BROKEN[part]}
 
 
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "debug": {"attributes": int(TdAttribute.SEPT_VE_DISABLE | TdAttribute.DEBUG)},
     "profiling": {"attributes": int(TdAttribute.SEPT_VE_DISABLE | TdAttribute.PERF_PROF)},
     "no sept-ve": {"attributes": 0},

@@ -46,9 +46,7 @@ def age(collateral: ParsedCollateral, policy: DcapPolicy, at: datetime) -> Itera
     """What Intel issues anew each month is not older than the policy allows (``dcap.collateral.age``), and of
     a TCB evaluation that is new enough (``dcap.tcb.evaluation``). The root's list lives a year."""
     for name, issued, _ in collateral.dated:
-        if issued == collateral.root_list.issued and name == collateral.root_list.label:
-            continue
-        if at - issued > policy.max_collateral_age:
+        if name != collateral.root_list.label and at - issued > policy.max_collateral_age:
             yield untrusted(
                 "dcap.collateral.age",
                 f"the {name} is older than the policy allows",

@@ -12,9 +12,10 @@ __all__ = ["TdxPolicy"]
 @dataclass(frozen=True, slots=True)
 class TdxPolicy(DcapPolicy):
     """TDX. Empty sets mean that MRTD alone decides (it must be in the policy's ``runtime``). Digests are 48
-    bytes; ``attributes_allow`` and ``xfam_allow`` are masks of bits that may be set (u64), the rest must be
-    clear; ``xfam_require`` bits that must be set. ``debug``, ``migratable``, ``sept_ve`` (SEPT_VE_DISABLE may
-    be clear) and ``service_td`` lift one rule each."""
+    bytes; ``xfam_allow`` is a mask of bits that may be set (u64), the rest must be clear, None for any;
+    ``xfam_require`` bits that must be set. ``debug``, ``migratable``, ``sept_ve`` (SEPT_VE_DISABLE may be
+    clear), ``perfmon``, ``key_locker``, ``unknown_attributes`` and ``service_td`` lift one rule each.
+    ``minimum_module_svn`` is of the TDX module that launched the TD (TEE_TCB_SVN, byte 0)."""
 
     debug: bool = False
     migratable: bool = False
