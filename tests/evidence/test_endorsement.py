@@ -20,6 +20,7 @@ from tests.evidence.test_verification import judge, snp_facts
 from wasmkeep.evidence import Policy, Rejected, SnpEvidence
 from wasmkeep.evidence.kinds import EvidenceKind, recognise
 from wasmkeep.evidence.plain import plain
+from wasmkeep.evidence.policy import SnpPolicy
 from wasmkeep.evidence.snp import certificates, table
 from wasmkeep.evidence.snp.products import product_of_certificate
 from wasmkeep.simulator import certificates as issuing
@@ -98,6 +99,17 @@ def test_genoas_authorities_vouch_for_its_dense_models(forge: Forge, name: str) 
 def test_a_report_of_a_processor_that_nobody_knows(forge: Forge, family: int, model: int) -> None:
     evidence = forge.evidence(make.report(cpuid_family=family, cpuid_model=model))
     assert refuse(evidence, forge).checks == ("snp.product",)
+
+
+def test_a_version_that_amd_has_not_described_is_a_risk_to_be_named(forge: Forge) -> None:
+    """Some Milan machines make version 4. By default it is refused, and for nothing else."""
+    evidence = forge.evidence(make.report(version=4))
+    rejected = refuse(evidence, forge)
+    assert rejected.checks == ("snp.report.version",)
+    assert "snp.undescribed_version" in rejected.findings[0].advice
+    result = judge(evidence, forge.policy(snp=SnpPolicy(undescribed_version=True)))
+    assert "undescribed-version" in [entry.what for entry in result.lost_protections]
+    assert judge(evidence, pinned(forge)).bound
 
 
 # Duplicate and unknown extensions, in DER that no builder makes

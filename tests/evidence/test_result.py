@@ -151,6 +151,11 @@ LOOSENED: dict[str, tuple[dict[str, object], Report, str]] = {
         make.report(platform_info=0x125),
         "0x100",
     ),
+    "undescribed-version": (
+        {"snp": SnpPolicy(undescribed_version=True)},
+        make.report(version=4),
+        "version 4",
+    ),
     "revocation-age-raised": (
         {"revocation": RevocationPolicy(max_age_days=367)},
         make.report(),
@@ -196,6 +201,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
         "unknown-platform-bits",
         "[snp]\nunknown_platform_bits = false",
     ),
+    "[snp]\nundescribed_version = true": ("undescribed-version", "[snp]\nundescribed_version = false"),
     "[revocation]\nrequired = false\nin_date = false": (
         "no-revocation-list",
         "[revocation]\nin_date = false",

@@ -160,7 +160,7 @@ def test_forged_vceks(row: str) -> None:
     assert caught.value.checks == ("snp.chain.key",)
     hw_id = read_endorsement(loaded).hw_id
     assert hw_id is not None
-    assert hw_id.hex() == vector.expected["vek_extensions"]["hwid"]
+    assert hw_id.hex() == vector.expected["vek_extensions"]["hwid"].removeprefix("0440")
 
 
 def _list(vector: Row, authority: chain.AuthenticAuthority) -> Callable[[], RevocationList]:

@@ -119,6 +119,8 @@ def _platform(snp: SnpPolicy) -> Iterator[tuple[str, str]]:
         yield "no-alias-check", "accepts platforms that did not check their memory for aliases"
     if snp.unknown_platform_bits:
         yield "unknown-platform-bits", "accepts platform info bits that this verifier does not know"
+    if snp.undescribed_version:
+        yield "undescribed-version", "accepts reports of a version that AMD has not described in public"
 
 
 def _sev_kinds(policy: Policy) -> Iterator[tuple[str, str]]:

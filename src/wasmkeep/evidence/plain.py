@@ -64,6 +64,7 @@ def _snp() -> SnpPolicy:
         provisional_firmware=True,
         alias_check=False,
         unknown_platform_bits=True,
+        undescribed_version=True,
         masked_chip_id=True,
     )
 

@@ -12,7 +12,7 @@ from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, PlatformBit, abi_of, unknown_platform_bits
 from wasmkeep.evidence.snp.facts import SnpFacts
 from wasmkeep.evidence.snp.policy import SnpPolicy
-from wasmkeep.evidence.snp.report import Report
+from wasmkeep.evidence.snp.report import UNDESCRIBED, Report
 from wasmkeep.evidence.snp.tcb import COMPONENTS, Tcb
 
 __all__ = ["pinned_snp"]
@@ -60,6 +60,7 @@ def pinned_snp(shown: Sequence[SnpFacts]) -> SnpPolicy:
         alias_check=all(r.platform_info & PlatformBit.ALIAS_CHECK_COMPLETE for r in says_alias),
         platform_require=PlatformBit(info_everywhere & _PROTECTS),
         unknown_platform_bits=any(unknown_platform_bits(report.platform_info) for report in reports),
+        undescribed_version=any(report.version == UNDESCRIBED for report in reports),
         launch_mitigations=_by_product(shown, lambda report: report.launch_mit_vector or 0, and_),
         current_mitigations=_by_product(shown, lambda report: report.current_mit_vector or 0, and_),
         masked_chip_id=masked,

@@ -19,6 +19,7 @@ from wasmkeep.evidence.snp.case import (
     reference,
 )
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
+from wasmkeep.evidence.snp.report import UNDESCRIBED
 
 __all__ = ["of_the_launch", "of_the_platform", "of_the_session"]
 
@@ -101,6 +102,9 @@ def _of_the_platform(case: Case) -> Iterator[LostProtection]:
     if unknown:
         text = f"the platform info has bits that this verifier does not know: {unknown:#x}"
         yield LostProtection("unknown-platform-bits", text)
+    if report.version == UNDESCRIBED:
+        text = f"AMD has not described version {report.version} of the report; it was read like version 3"
+        yield LostProtection("undescribed-version", text)
 
 
 def _lowered_floors(case: Case) -> Iterator[LostProtection]:

@@ -48,6 +48,7 @@ class SnpPolicy:
     platform_require: PlatformBit = _NO_PLATFORM_BITS
     platform_forbid: PlatformBit = _NO_PLATFORM_BITS
     unknown_platform_bits: bool = False
+    undescribed_version: bool = False
     launch_mitigations: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     current_mitigations: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     masked_chip_id: bool = False

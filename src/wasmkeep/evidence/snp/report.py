@@ -11,13 +11,24 @@ from typing import NamedTuple
 
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 
-__all__ = ["REPORT_SIZE", "SIGNED_SIZE", "VERSIONS", "Report", "SigningKey", "parse", "standing_part"]
+__all__ = [
+    "REPORT_SIZE",
+    "SIGNED_SIZE",
+    "UNDESCRIBED",
+    "VERSIONS",
+    "Report",
+    "SigningKey",
+    "parse",
+    "standing_part",
+]
 
 REPORT_SIZE = 0x4A0
 SIGNED_SIZE = 0x2A0
 """The signature covers bytes 000h to 29Fh."""
-VERSIONS = (2, 3, 5)
-"""Versions with a public description; 4 has none."""
+VERSIONS = (2, 3, 4, 5)
+UNDESCRIBED = 4
+"""AMD describes this version to nobody in public, yet firmware makes it. It is read like version 3, and what
+that reserves must be zero; `rules` refuses it unless the policy takes that risk."""
 
 _FIRST_WITH_CPUID = 3
 _FIRST_WITH_MITIGATION_VECTORS = 5
@@ -199,7 +210,7 @@ def _values(report: Report) -> tuple[object, ...]:
 def parse(data: bytes) -> Report:
     """Read a report of exactly 1184 bytes.
 
-    Raises `Rejected`: ``snp.report.size``, ``snp.report.version`` (not 2, 3 or 5), ``snp.report.reserved``
+    Raises `Rejected`: ``snp.report.size``, ``snp.report.version`` (not 2 to 5), ``snp.report.reserved``
     (a reserved field or the padding of the signature is not zero).
     """
     if len(data) != REPORT_SIZE:
@@ -213,7 +224,7 @@ def parse(data: bytes) -> Report:
                 Kind.UNSUPPORTED,
                 "the report has a version that this verifier does not know",
                 found=str(version),
-                required="2, 3 or 5",
+                required="2 to 5",
                 section=_SECTION,
                 advice="a newer wasmkeep may know it",
             )

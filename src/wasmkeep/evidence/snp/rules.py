@@ -15,6 +15,7 @@ from wasmkeep.evidence.snp.bits import GuestPolicyBit, abi_of, format_abi, unkno
 from wasmkeep.evidence.snp.case import Case, minimum_report_version, reference, short
 from wasmkeep.evidence.snp.findings import POLICY, REPORT, bit_number, refused
 from wasmkeep.evidence.snp.products import layout_of
+from wasmkeep.evidence.snp.report import UNDESCRIBED
 from wasmkeep.evidence.snp.tcb import TcbLayout
 
 __all__ = ["STEPS", "findings", "findings_of_platform", "findings_of_session"]
@@ -78,6 +79,17 @@ def _step_09_version(case: Case) -> Iterator[Finding]:
             REPORT,
             meaning="an older version leaves fields out that the policy judges",
             advice="the platform needs newer firmware",
+        )
+    if version == UNDESCRIBED and not case.policy.snp.undescribed_version:
+        yield Finding(
+            "snp.report.version",
+            Kind.UNSUPPORTED,
+            "AMD has not described this version of the report in public",
+            found=str(version),
+            required="2, 3 or 5",
+            section=REPORT,
+            meaning="a field that this verifier takes for reserved may say something",
+            advice="the platform needs newer firmware; or a policy takes the risk: snp.undescribed_version",
         )
 
 
