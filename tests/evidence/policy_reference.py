@@ -12,7 +12,7 @@ from wasmkeep.evidence.dcap.policy import DEFAULTS_DATE
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.policy_age import WARN_AFTER
 from wasmkeep.evidence.policy_keys import Key, Table, owner
-from wasmkeep.evidence.policy_keys_snp import MINIMUM_TCB
+from wasmkeep.evidence.policy_keys_snp_parts import MINIMUM_TCB
 from wasmkeep.evidence.policy_toml import TABLES
 from wasmkeep.evidence.policy_writing import toml
 from wasmkeep.evidence.snp import defaults

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from wasmkeep.evidence import policy_values as read
 from wasmkeep.evidence.policy_keys import Key, Table, among
-from wasmkeep.evidence.policy_keys_snp import flag_words, processors, versioned
+from wasmkeep.evidence.policy_keys_snp import processors
+from wasmkeep.evidence.policy_keys_snp_parts import flag_words, versioned
 from wasmkeep.evidence.sev.bits import GuestPolicyBit as SevBit
 from wasmkeep.evidence.snp import defaults
 

@@ -24,7 +24,8 @@ from wasmkeep.evidence.policy import (
 from wasmkeep.evidence.policy_keys import GENERAL, PARTS, Table
 from wasmkeep.evidence.policy_keys_intel import INTEL
 from wasmkeep.evidence.policy_keys_sev import SEV
-from wasmkeep.evidence.policy_keys_snp import MINIMUM_TCB, SNP
+from wasmkeep.evidence.policy_keys_snp import SNP
+from wasmkeep.evidence.policy_keys_snp_parts import MINIMUM_TCB
 from wasmkeep.evidence.policy_values import Wrong
 from wasmkeep.evidence.snp import defaults
 from wasmkeep.evidence.snp.tcb import Tcb

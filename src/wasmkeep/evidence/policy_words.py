@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wasmkeep.evidence.platforms import PLATFORM_NAMES
 from wasmkeep.evidence.policy import SEV_PLATFORMS, Policy
 from wasmkeep.evidence.policy_keys import Table, owner
-from wasmkeep.evidence.policy_keys_snp import MINIMUM_TCB
+from wasmkeep.evidence.policy_keys_snp_parts import MINIMUM_TCB
 from wasmkeep.evidence.policy_toml import TABLES
 from wasmkeep.evidence.snp.products import MODEL_LINES
 

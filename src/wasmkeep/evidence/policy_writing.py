@@ -9,7 +9,7 @@ from enum import IntFlag
 
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.policy_keys import owner
-from wasmkeep.evidence.policy_keys_snp import MINIMUM_TCB
+from wasmkeep.evidence.policy_keys_snp_parts import MINIMUM_TCB
 from wasmkeep.evidence.policy_toml import TABLES
 
 __all__ = ["document", "toml"]
