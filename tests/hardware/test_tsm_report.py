@@ -1,82 +1,19 @@
-"""configfs ``tsm/report`` against a stand-in that behaves as the kernel does, races included."""
+"""configfs ``tsm/report`` against a stand-in that behaves as the kernel does."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
-import os
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.hardware.configfs import COUNTER, FOLDER, Blobs, Configfs, Item
-from tests.hardware.guest_kernel import SevGuestKernel
-from tests.hardware.providers import SevGuestProvider, TdxGuestProvider, quote_of_nobody
-from tests.simulator.bench import Bench, Channel
-from wasmkeep.errors import PlatformUnavailable, SystemFailure, WasmkeepError
+from tests.hardware.asking import DATA, GUID, TABLE, asked, once, refused, snp, tdx
+from tests.hardware.configfs import FOLDER, Configfs, Item
+from tests.hardware.providers import TdxGuestProvider, quote_of_nobody
+from wasmkeep.errors import PlatformUnavailable, SystemFailure
 from wasmkeep.evidence.snp import report as verifier
-from wasmkeep.evidence.snp import table
 from wasmkeep.hardware import tsm_report
 from wasmkeep.hardware.tsm_report import TsmReport, TsmRequest, ask
-
-DATA = bytes(range(64))
-OTHER = b"\xee" * 64
-TABLE = table.encode(table.CertificateTable(vcek=b"\x30" + b"v" * 900, ask=b"\x30" + b"a" * 1500))
-GUID = "c476f1eb-0123-45a5-9641-b4e7dde5bfe3"
-
-
-def snp(*, vmpck: int = 0, svsm: bool = False, certificates: bytes = TABLE) -> SevGuestProvider:
-    bench = Bench()
-    return SevGuestProvider(SevGuestKernel(Channel(bench, bench.running(), vmpck), certificates), svsm)
-
-
-def tdx(failure: int = 0) -> TdxGuestProvider:
-    return TdxGuestProvider(quote_of_nobody, failure)
-
-
-def asked(files: Configfs, request: TsmRequest | None = None) -> TsmReport:
-    """A report; nothing may be left behind, whatever happened."""
-    names = itertools.count()
-    try:
-        return ask(request or TsmRequest(DATA), files=files, name=lambda: f"test-{next(names)}")
-    finally:
-        assert not files.items
-        assert not files.opened
-
-
-def refused(files: Configfs, request: TsmRequest | None = None) -> WasmkeepError:
-    with pytest.raises((SystemFailure, PlatformUnavailable)) as refusal:
-        asked(files, request)
-    return refusal.value
-
-
-def someone(files: Configfs) -> Item:
-    """The entry that our driver has just now, for somebody else to use."""
-    (item,) = files.items.values()
-    return item
-
-
-def once(operation: str, name: str, act: Callable[[], None], files: Configfs) -> None:
-    """Let somebody act at the first such moment, once."""
-    done: list[bool] = []
-
-    def moment(what: str, which: str) -> None:
-        if (what, which) == (operation, name) and not done:
-            done.append(True)
-            act()
-
-    files.moment = moment
-
-
-def always(operation: str, name: str, act: Callable[[], None], files: Configfs) -> None:
-    def moment(what: str, which: str) -> None:
-        if (what, which) == (operation, name):
-            act()
-
-    files.moment = moment
-
 
 # What a provider answers
 
@@ -155,118 +92,6 @@ def test_who_would_answer() -> None:
     files.mkdir(f"{FOLDER}/taken", 0o700)
     with pytest.raises(SystemFailure, match="in use"):
         tsm_report.provider(files=files, name=lambda: "taken")
-
-
-# Somebody else at the same entry
-
-
-MOMENTS = [
-    ("open", "generation"),
-    ("open", "inblob"),
-    ("write", "inblob"),
-    ("close", "inblob"),
-    ("open", "outblob"),
-    ("read", "outblob"),
-    ("between", "outblob"),
-    ("close", "outblob"),
-    ("open", "auxblob"),
-    ("between", "auxblob"),
-    ("close", "auxblob"),
-    ("open", "provider"),
-]
-
-
-def overwrite(files: Configfs) -> Callable[[], None]:
-    """Somebody writes their own report data."""
-
-    def act() -> None:
-        for item in files.items.values():
-            item.advance()
-            item.request.inblob = OTHER
-
-    return act
-
-
-@pytest.mark.parametrize(("operation", "name"), MOMENTS)
-def test_somebody_elses_data_never_reaches_us(operation: str, name: str) -> None:
-    files = Configfs(snp())
-    once(operation, name, overwrite(files), files)
-    found = asked(files)
-    assert verifier.parse(found.report).report_data == DATA
-    assert found.auxiliary == TABLE
-
-
-@pytest.mark.parametrize(("operation", "name"), [moment for moment in MOMENTS if moment[1] != "generation"])
-def test_who_interferes_every_time_is_reported(operation: str, name: str) -> None:
-    files = Configfs(snp())
-    always(operation, name, overwrite(files), files)
-    error = refused(files)
-    assert error.check == "platform.tsm.race"
-    assert "generation" in error.found
-    assert error.found.endswith("3 times")
-
-
-@pytest.mark.parametrize(("operation", "name"), MOMENTS)
-def test_an_entry_that_somebody_removes_is_made_again(operation: str, name: str) -> None:
-    files = Configfs(snp())
-
-    def remove() -> None:
-        for path in tuple(files.items):
-            files.rmdir(path)
-
-    once(operation, name, remove, files)
-    assert verifier.parse(asked(files).report).report_data == DATA
-    always(operation, name, remove, files)
-    assert refused(files).check == "platform.tsm.race"
-
-
-@pytest.mark.parametrize("others", [OTHER, b""], ids=["others", "none"])
-def test_report_data_that_the_kernel_dropped_at_close_is_noticed(others: bytes) -> None:
-    """With all numbers used up the kernel takes no write, and says nothing where one is taken at close."""
-    files = Configfs(snp())
-
-    def use_up() -> None:
-        item = someone(files)
-        item.request.inblob = others
-        item.written = (item.read - 1) % COUNTER
-
-    once("open", "inblob", use_up, files)
-    assert verifier.parse(asked(files).report).report_data == DATA
-
-
-def test_a_busy_option_is_a_race() -> None:
-    files = Configfs(snp())
-
-    def use_up() -> None:
-        someone(files).written = COUNTER - 1
-
-    once("write", "privlevel", use_up, files)
-    assert verifier.parse(asked(files, TsmRequest(DATA, privilege_level=1)).report).vmpl == 1
-    always("write", "privlevel", use_up, files)
-    assert refused(files, TsmRequest(DATA, privilege_level=1)).found.startswith("privlevel is busy")
-
-
-def test_generation_goes_round_at_64_bits() -> None:
-    files = Configfs(snp())
-
-    def near_the_end() -> None:
-        item = someone(files)
-        item.written, item.read = COUNTER - 1, 5
-
-    once("open", "generation", near_the_end, files)
-    found = ask(TsmRequest(DATA), files=files, name=iter(["the only one"]).__next__)
-    assert verifier.parse(found.report).report_data == DATA
-
-
-def test_a_name_that_is_taken_is_not_touched() -> None:
-    files = Configfs(snp())
-    files.mkdir(f"{FOLDER}/test-0", 0o700)
-    theirs = files.items[f"{FOLDER}/test-0"]
-    names = itertools.count()
-    found = ask(TsmRequest(DATA), files=files, name=lambda: f"test-{next(names)}")
-    assert verifier.parse(found.report).report_data == DATA
-    assert files.items == {f"{FOLDER}/test-0": theirs}
-    assert theirs.written == 0
 
 
 # What is missing, and what goes wrong
@@ -385,99 +210,3 @@ def test_an_interruption_removes_the_entry() -> None:
     once("read", "outblob", interrupt, files)
     with pytest.raises(KeyboardInterrupt):
         asked(files)
-
-
-# The stand-in itself
-
-
-def test_the_stand_in_holds_to_the_kernels_rules() -> None:
-    files = Configfs(snp())
-    path = f"{FOLDER}/x"
-    files.mkdir(path, 0o755)
-    for name, flags in (("inblob", os.O_RDONLY), ("outblob", os.O_WRONLY), ("generation", os.O_RDWR)):
-        with pytest.raises(PermissionError):
-            files.open(f"{path}/{name}", flags)
-    out = files.open(f"{path}/outblob", os.O_RDONLY)
-    with pytest.raises(OSError, match="Invalid argument"):
-        files.read(out, 1)  # no report data yet
-    inblob = files.open(f"{path}/inblob", os.O_WRONLY)
-    files.write(inblob, DATA)
-    assert files.items[path].written == 0  # not before it is closed
-    with pytest.raises(OSError, match="too large"):
-        files.write(inblob, b"x")
-    files.close(inblob)
-    assert files.items[path].written == 1
-    assert len(files.read(out, 1 << 16)) == 1184
-    files.rmdir(path)
-    with pytest.raises(FileNotFoundError):
-        files.open(f"{path}/generation", os.O_RDONLY)
-
-
-# A real directory
-
-
-class RealFolder:
-    """System calls on a real folder, where a new entry is filled with files and a report appears when the
-    report data is closed. What a file system does by itself, such as permissions and descriptors, is its own.
-    """
-
-    def __init__(self, blobs: Callable[[bytes], Blobs]) -> None:
-        self._blobs = blobs
-        self._inblob: dict[int, str] = {}
-
-    def mkdir(self, path: str, mode: int, /) -> None:
-        os.mkdir(path, mode)
-        for name, content in (("generation", "0\n"), ("provider", "sev_guest\n"), ("privlevel_floor", "0\n")):
-            Path(path, name).write_text(content)
-        for name in ("inblob", "privlevel", "outblob", "auxblob"):
-            Path(path, name).touch()
-
-    def rmdir(self, path: str, /) -> None:
-        for one in Path(path).iterdir():
-            one.unlink()
-        os.rmdir(path)
-
-    def open(self, path: str, flags: int, /) -> int:
-        descriptor = os.open(path, flags)
-        assert not os.get_inheritable(descriptor)
-        if flags & os.O_ACCMODE == os.O_WRONLY:
-            self._inblob[descriptor] = path
-        return descriptor
-
-    def read(self, descriptor: int, count: int, /) -> bytes:
-        return os.read(descriptor, min(count, 100))  # a kernel may give less
-
-    def write(self, descriptor: int, data: bytes, /) -> int:
-        return os.write(descriptor, data)
-
-    def close(self, descriptor: int, /) -> None:
-        os.close(descriptor)
-        if (path := self._inblob.pop(descriptor, "")) == "":
-            return
-        entry = Path(path).parent
-        written = int((entry / "generation").read_text()) + 1
-        (entry / "generation").write_text(f"{written}\n")
-        if path.endswith("inblob"):
-            blobs = self._blobs(Path(path).read_bytes())
-            (entry / "outblob").write_bytes(blobs.outblob)
-            (entry / "auxblob").write_bytes(blobs.auxblob)
-
-
-@pytest.mark.parametrize("level", [None, 2])
-def test_a_real_folder_is_used_as_one(tmp_path: Path, level: int | None) -> None:
-    files = RealFolder(lambda data: Blobs(b"report of " + data, b"certificates" * 300))
-    found = ask(TsmRequest(DATA, privilege_level=level), folder=str(tmp_path), files=files)
-    assert found == TsmReport("sev_guest", b"report of " + DATA, b"certificates" * 300, b"")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_plain_folder_is_not_taken_for_the_kernels(tmp_path: Path) -> None:
-    """The driver's own calls: nothing fills the entry, and nothing is left behind."""
-    with pytest.raises(SystemFailure) as refusal:
-        ask(TsmRequest(DATA), folder=str(tmp_path))
-    assert refusal.value.check == "platform.tsm.race"
-    assert "our entry is gone" in refusal.value.found
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(PlatformUnavailable) as absent:
-        ask(TsmRequest(DATA), folder=str(tmp_path / "no"))
-    assert absent.value.check == "platform.tsm.absent"
