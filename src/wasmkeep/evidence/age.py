@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.policy import Policy
 
-__all__ = ["age_finding", "reported_together"]
+__all__ = ["ReportedTogether", "age_finding"]
 
 _SECTION = "wasmkeep policy: evidence.max_age_seconds"
 
@@ -40,14 +38,19 @@ def age_finding(
     return Finding("evidence.age", Kind.REFUSED, message, found, required, _SECTION)
 
 
-@contextmanager
-def reported_together(finding: Finding | None) -> Iterator[None]:
-    """Add a finding to what is refused within; refuse for it alone where nothing is. Raises `Rejected`."""
-    try:
-        yield
-    except Rejected as rejected:
-        if finding is None:
-            raise
-        raise Rejected(*rejected.findings, finding) from rejected
-    if finding is not None:
-        raise Rejected(finding)
+class ReportedTogether:
+    """Within it, a finding is added to what is refused; where nothing is, it refuses alone: `Rejected`."""
+
+    def __init__(self, finding: Finding | None) -> None:
+        self._finding = finding
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._finding is None:
+            return
+        if isinstance(error, Rejected):
+            raise Rejected(*error.findings, self._finding) from error
+        if error is None:
+            raise Rejected(self._finding)

@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from wasmkeep.evidence.age import age_finding, reported_together
+from wasmkeep.evidence.age import ReportedTogether, age_finding
 from wasmkeep.evidence.binding import UNBOUND, Unbound
 from wasmkeep.evidence.dcap.evidence import SgxEvidence, TdxEvidence
 from wasmkeep.evidence.policy import Policy
@@ -62,7 +62,7 @@ def verify(
     arguments that our own code got wrong.
     """
     _require_aware(at)
-    for moment in (*crl_not_older_than.values(), crl_retrieved, challenged_at):
+    for moment in (crl_retrieved, challenged_at, *crl_not_older_than.values()):
         if moment is not None:
             _require_aware(moment)
     _require_size("binding", binding, _BINDING_SIZE)
@@ -70,7 +70,7 @@ def verify(
     for digest in reference_values:
         _require_size("a reference value", digest, *_DIGEST_SIZES)
     memory = memory if memory is not None else ChainMemory()
-    with reported_together(age_finding(policy, at, challenged_at, binding)):
+    with ReportedTogether(age_finding(policy, at, challenged_at, binding)):
         if isinstance(evidence, SnpEvidence):
             return snp_checks.verify(
                 evidence,

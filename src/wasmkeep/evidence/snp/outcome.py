@@ -75,5 +75,5 @@ def _facts(case: Case, standing: Standing, revocation: Revocation) -> SnpFacts:
 
 def _describe(revocation: Revocation) -> str:
     if revocation.status is RevocationStatus.FRESH and revocation.next_update is not None:
-        return f"CRL fresh, until {revocation.next_update:%Y-%m-%d}"
+        return f"CRL fresh, until {revocation.next_update.date()}"
     return revocation.status.value
