@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -12,7 +12,6 @@ from wasmkeep.evidence.binding import UNBOUND, Unbound
 from wasmkeep.evidence.dcap.evidence import SgxEvidence, TdxEvidence
 from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.result import AttestationResult
-from wasmkeep.evidence.sev import checks as sev_checks
 from wasmkeep.evidence.sev.evidence import SevEvidence, SevKeys
 from wasmkeep.evidence.snp import checks as snp_checks
 from wasmkeep.evidence.snp.evidence import SnpEvidence
@@ -49,26 +48,20 @@ def verify(
     ``runtime`` lists its name (or the digest itself). ``host_data`` is the 32 bytes that HOST_DATA must
     equal, or `UNBOUND`, as always for SEV, TDX and SGX, which have none. ``crl_not_older_than`` maps
     the pin (``sha256:…``) of a list's issuer, which of AMD's is the root, to the issue date of the newest one
-    seen; an older one is refused.
-    ``crl_retrieved`` is when the caller itself got the list from where it trusts to ask: the policy's maximum
-    age counts from then, else from the list's issue. ``challenged_at`` is when the challenge in ``binding``
-    was made, for a policy that limits the age of evidence (``evidence.age``). ``memory`` spares a caller who
-    judges much evidence of one chip to have its certificates checked each time. ``sev_keys`` are the tenant's
-    own for a SEV launch; evidence of one is refused without them (``sev.tenant-only``).
+    seen; an older one is refused. ``crl_retrieved`` is when the caller itself got the list from where it
+    trusts to ask: the policy's maximum age counts from then, else from the list's issue. ``challenged_at``
+    is when the challenge in ``binding`` was made, for a policy that limits the age of evidence
+    (``evidence.age``). ``memory`` spares a caller who judges much evidence of one chip to have its
+    certificates checked each time. ``sev_keys`` are the tenant's own for a SEV launch; evidence of one is
+    refused without them (``sev.tenant-only``).
 
-    Returns the result or raises `Rejected` with every failed check; the steps are in
-    `wasmkeep.evidence.snp.checks`, `wasmkeep.evidence.sev.checks`, `wasmkeep.evidence.tdx.checks` and
-    `wasmkeep.evidence.sgx.checks`. ``ValueError`` or ``TypeError`` for
-    arguments that our own code got wrong.
+    Returns the result or raises `Rejected` with every failed check; the steps are in each platform's
+    ``checks``. ``ValueError`` or ``TypeError`` for arguments that our own code got wrong.
     """
-    _require_aware(at)
-    for moment in (crl_retrieved, challenged_at, *crl_not_older_than.values()):
+    for moment in (at, crl_retrieved, challenged_at, *crl_not_older_than.values()):
         if moment is not None:
             _require_aware(moment)
-    _require_size("binding", binding, _BINDING_SIZE)
-    _require_size("host_data", host_data, _HOST_DATA_SIZE)
-    for digest in reference_values:
-        _require_size("a reference value", digest, *_DIGEST_SIZES)
+    _require_sizes(evidence, binding, host_data, reference_values)
     memory = memory if memory is not None else ChainMemory()
     with ReportedTogether(age_finding(policy, at, challenged_at, binding)):
         if isinstance(evidence, SnpEvidence):
@@ -84,13 +77,11 @@ def verify(
                 memory=memory,
             )
         if isinstance(evidence, SevEvidence):
-            if not isinstance(host_data, Unbound):
-                raise ValueError("SEV has no host data of 32 bytes: its proof covers the tenant's key")
+            from wasmkeep.evidence.sev import checks as sev_checks
+
             session = sev_checks.Session(at, binding, reference_values, sev_keys)
             return sev_checks.verify(evidence, policy, session, memory)
         if isinstance(evidence, TdxEvidence | SgxEvidence):
-            if not isinstance(host_data, Unbound):
-                raise ValueError("TDX and SGX have no host data of 32 bytes")
             return _verify_quote(evidence, policy, at, binding, reference_values, crl_not_older_than)
     raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
 
@@ -130,6 +121,17 @@ def _verify_quote(
 def _require_aware(moment: datetime) -> None:
     if moment.tzinfo is None:
         raise ValueError("times in evidence are aware datetimes")
+
+
+def _require_sizes(
+    evidence: object, binding: bytes | Unbound, host_data: bytes | Unbound, digests: Iterable[bytes]
+) -> None:
+    _require_size("binding", binding, _BINDING_SIZE)
+    _require_size("host_data", host_data, _HOST_DATA_SIZE)
+    for digest in digests:
+        _require_size("a reference value", digest, *_DIGEST_SIZES)
+    if not isinstance(host_data, Unbound) and not isinstance(evidence, SnpEvidence):
+        raise ValueError("SEV, TDX and SGX have no host data of 32 bytes")
 
 
 def _require_size(name: str, value: bytes | Unbound, *sizes: int) -> None:
