@@ -1,6 +1,7 @@
 """What a PCK certificate says of its platform: the SGX extension (Intel SGX PCK certificate profile, 1.3.5).
 
-SEQUENCE of SEQUENCE {object identifier, value}, all under 1.2.840.113741.1.13.1.
+SEQUENCE of SEQUENCE {object identifier, value}, all under 1.2.840.113741.1.13.1, each once. Numbers that are
+not known here stay unread: Intel has added some.
 """
 
 from __future__ import annotations

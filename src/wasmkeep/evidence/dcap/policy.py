@@ -26,9 +26,9 @@ TCB_STATUSES = (
 @dataclass(frozen=True, slots=True)
 class DcapPolicy:
     """``tcb_statuses``: accepted statuses of the platform (converged with TDX module and QE). ``advisories``:
-    security advisories (``INTEL-SA-00615``) that may apply to an accepted platform; with ``any_advisory``
-    any may. ``max_collateral_age_days`` counts from the issue of TCB info, QE identity and the list of revoked
-    platforms, which Intel all issues anew each month; the root's list lives a year, and must only be in date.
+    security advisories (``INTEL-SA-00615``) that may apply to an accepted platform; with ``any_advisory`` any
+    may. ``max_collateral_age_days`` counts from the issue of TCB info, QE identity and the list of revoked
+    platforms, which Intel issues anew each month; the root's list lives a year, and must only be in date.
     ``minimum_tcb_evaluation`` is the lowest tcbEvaluationDataNumber. An empty ``fmspcs`` accepts any (6 bytes
     each); an empty ``platforms`` any platform instance (16 bytes each). An empty ``report_data`` leaves it to
     the session (64 bytes each)."""
