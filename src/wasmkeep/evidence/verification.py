@@ -77,13 +77,26 @@ def verify(
                 memory=memory,
             )
         if isinstance(evidence, SevEvidence):
-            from wasmkeep.evidence.sev import checks as sev_checks
-
-            session = sev_checks.Session(at, binding, reference_values, sev_keys)
-            return sev_checks.verify(evidence, policy, session, memory)
+            return _verify_launch(evidence, policy, at, binding, reference_values, sev_keys, memory)
         if isinstance(evidence, TdxEvidence | SgxEvidence):
             return _verify_quote(evidence, policy, at, binding, reference_values, crl_not_older_than)
     raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
+
+
+def _verify_launch(
+    evidence: SevEvidence,
+    policy: Policy,
+    at: datetime,
+    binding: bytes | Unbound,
+    reference_values: Mapping[bytes, str],
+    keys: SevKeys | None,
+    memory: ChainMemory,
+) -> AttestationResult:
+    """SEV's and SEV-ES's, whose checks are loaded where they are needed, too."""
+    from wasmkeep.evidence.sev import checks as sev_checks
+
+    session = sev_checks.Session(at, binding, reference_values, keys)
+    return sev_checks.verify(evidence, policy, session, memory)
 
 
 def _verify_quote(
