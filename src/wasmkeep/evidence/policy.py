@@ -7,7 +7,6 @@ It is plain data: deciding is left to each platform's ``checks``.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
@@ -169,6 +168,8 @@ class Policy:
     @property
     def identifier(self) -> str:
         """``sha256:<hex>`` over every effective value but the name: policies that decide alike share it."""
+        import json
+
         effective = _plain(replace(self, name=""))
         canonical = json.dumps(effective, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()

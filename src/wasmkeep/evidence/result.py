@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from wasmkeep.evidence.policy import Policy
 from wasmkeep.evidence.roots import Root, format_pin
-from wasmkeep.evidence.sev.facts import SevFacts
-from wasmkeep.evidence.sgx.facts import SgxFacts
-from wasmkeep.evidence.snp.facts import SnpFacts
-from wasmkeep.evidence.tdx.facts import TdxFacts
+
+if TYPE_CHECKING:
+    from wasmkeep.evidence.policy import Policy
+    from wasmkeep.evidence.sev.facts import SevFacts
+    from wasmkeep.evidence.sgx.facts import SgxFacts
+    from wasmkeep.evidence.snp.facts import SnpFacts
+    from wasmkeep.evidence.tdx.facts import TdxFacts
 
 __all__ = ["AttestationResult", "LostProtection"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from wasmkeep.evidence.sev.chain import PlatformCertificates
+if TYPE_CHECKING:
+    from wasmkeep.evidence.sev.chain import PlatformCertificates
 
 __all__ = ["KINDS", "LAUNCH_SIZE", "SevEvidence", "SevKeys", "SevKind"]
 

@@ -21,7 +21,6 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
@@ -151,6 +150,9 @@ def load_authority(der: bytes, label: str) -> Authority:
     if key.public_numbers().e != _RSA_EXPONENT:
         raise _refused("algorithm", f"the {label}'s key has another exponent", "", str(_RSA_EXPONENT))
     _require_authority(_guard(label, lambda: certificate.extensions), label)
+    # Not at the top: it brings ciphers and SSH along, which an import of this package can do without.
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Authority(*_common(certificate, serial, label, der), key=key, spki_sha256=sha256(spki).digest())
 

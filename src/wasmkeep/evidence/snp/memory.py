@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from wasmkeep.evidence.policy import Policy
-from wasmkeep.evidence.roots import Root
-from wasmkeep.evidence.sev.chain import AuthenticPlatform, PlatformCertificates
-from wasmkeep.evidence.snp.certificates import RevocationList
-from wasmkeep.evidence.snp.chain import AuthenticAuthority, AuthenticKey
-from wasmkeep.evidence.snp.evidence import SnpEvidence
-from wasmkeep.evidence.snp.platform import Platform
-from wasmkeep.evidence.snp.standing import Standing
+if TYPE_CHECKING:
+    from wasmkeep.evidence.policy import Policy
+    from wasmkeep.evidence.roots import Root
+    from wasmkeep.evidence.sev.chain import AuthenticPlatform, PlatformCertificates
+    from wasmkeep.evidence.snp.certificates import RevocationList
+    from wasmkeep.evidence.snp.chain import AuthenticAuthority, AuthenticKey
+    from wasmkeep.evidence.snp.evidence import SnpEvidence
+    from wasmkeep.evidence.snp.platform import Platform
+    from wasmkeep.evidence.snp.standing import Standing
 
 __all__ = ["ChainMemory"]
 

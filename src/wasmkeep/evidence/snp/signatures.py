@@ -7,6 +7,7 @@ be zero, or one signature would have many encodings.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -36,7 +37,6 @@ COMPONENTS_SIZE = 2 * _COMPONENT
 """Bytes of r and s; the rest of a signature is padding."""
 _CURVE_P384 = 2
 _SHA384 = hashes.SHA384()
-_ECDSA_SHA384 = ec.ECDSA(_SHA384)
 
 
 def encode_key(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -84,8 +84,14 @@ def verify(
     """
     if not (0 < r < ORDER and 0 < s < ORDER):
         raise ValueError("r or s is zero or not below the order of the curve")
-    scheme = _ECDSA_SHA384 if digest is _SHA384 else ec.ECDSA(digest)
+    scheme = _ecdsa_sha384() if digest is _SHA384 else ec.ECDSA(digest)
     key.verify(utils.encode_dss_signature(r, s), signed, scheme)
+
+
+@cache
+def _ecdsa_sha384() -> ec.ECDSA:
+    """Made when first used: making one loads OpenSSL."""
+    return ec.ECDSA(_SHA384)
 
 
 def key_digest(encoded: bytes) -> bytes:
