@@ -19,6 +19,7 @@ from tests.evidence.test_simulated_rows import judge as judge_row
 from tests.evidence.test_verification import judge, snp_facts
 from wasmkeep.evidence import Policy, Rejected, SnpEvidence
 from wasmkeep.evidence.kinds import EvidenceKind, recognise
+from wasmkeep.evidence.pem import encode_certificate
 from wasmkeep.evidence.plain import plain
 from wasmkeep.evidence.policy import SnpPolicy
 from wasmkeep.evidence.snp import certificates, table
@@ -255,6 +256,7 @@ def laid_out(*parts: tuple[UUID, bytes], order: tuple[int, ...] | None = None, g
 
 
 VCEK, ARK = UUID("63da758d-e664-4564-adc5-f4b93be8accd"), UUID("c0b406a4-a803-4952-9743-3fb6014cd0ae")
+ASK = UUID("4ab7b379-bbac-4fe4-a02f-05aef327c782")
 VLEK = UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
 
 
@@ -271,6 +273,25 @@ def test_an_extended_report_is_recognised_whatever_stands_first_in_its_table() -
     for data in (made.extended(), made.report + own, made.report + own.ljust(0x4000, b"\0")):
         assert recognise(data) is EvidenceKind.SNP_EXTENDED_REPORT
         assert table.decode(data[len(made.report) :]).vlek == made.certificate
+
+
+def test_certificates_in_pem_are_read_and_nothing_but_one_in_each_entry() -> None:
+    made = row("turin-v5-vcek")
+    ask, ark = (encode_certificate(der) for der in made.chain)
+    data = laid_out(
+        (VCEK, encode_certificate(made.certificate).encode()), (ASK, ask.encode()), (ARK, made.chain[1])
+    )
+    found = table.decode(data)
+    assert (found.vcek, (found.ask, found.ark)) == (made.certificate, made.chain)
+    for contents, check in (
+        (ask + ark, "snp.certificates.table"),
+        (ask.replace("END", "ENT"), "pem.malformed"),
+        (ask + "more", "pem.malformed"),
+        (ask.replace("M", "\xe9", 1), "pem.malformed"),
+    ):
+        with pytest.raises(Rejected) as refused:
+            table.decode(laid_out((ASK, contents.encode())))
+        assert refused.value.checks == (check,)
 
 
 def test_what_is_not_amds_is_bounded_all_the_same() -> None:

@@ -3,7 +3,7 @@
 GUID bytes stand in text order (RFC 4122), not mixed-endian as elsewhere in firmware. Strict: each GUID once,
 contents behind the table, nothing but zeros between and after them. Entries that are not AMD's are bounded
 like the others and left unread: clouds put their own beside the certificates, such as Google's endorsement of
-its firmware.
+its firmware. Certificates are DER; a host that was given one in PEM hands that on, and it is read too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
+from wasmkeep.evidence.pem import decode_certificates
 
 __all__ = ["MAX_TABLE_SIZE", "CertificateTable", "decode", "encode"]
 
@@ -22,6 +23,7 @@ MAX_TABLE_SIZE = 64 * 1024
 _MAX_ENTRIES = 16
 _ENTRY = struct.Struct("<16s I I")
 _END = bytes(_ENTRY.size)
+_PEM = b"-----BEGIN CERTIFICATE-----"
 _GUIDS = {
     "vcek": UUID("63da758d-e664-4564-adc5-f4b93be8accd"),
     "vlek": UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1"),
@@ -57,7 +59,8 @@ def encode(table: CertificateTable) -> bytes:
 
 def decode(data: bytes) -> CertificateTable:
     """Read a table. Raises `Rejected` ``snp.certificates.table``: too long, no end, a repeated GUID, contents
-    that are empty, overlap or pass the end, or other bytes that are not zero."""
+    that are empty, overlap or pass the end, or other bytes that are not zero, or PEM of more than one
+    certificate; and ``pem.malformed``."""
     if len(data) > MAX_TABLE_SIZE:
         raise _malformed("the certificate table is too long", f"{len(data)} bytes", f"≤ {MAX_TABLE_SIZE}")
     entries = _entries(data)
@@ -69,7 +72,18 @@ def decode(data: bytes) -> CertificateTable:
                 "a repeated entry in the certificate table", str(UUID(bytes=guid)), "each GUID once"
             )
         found[guid] = data[offset : offset + length]
-    return CertificateTable(**{name: found[guid] for guid, name in _NAMES.items() if guid in found})
+    return CertificateTable(**{name: _der(found[guid]) for guid, name in _NAMES.items() if guid in found})
+
+
+def _der(contents: bytes) -> bytes:
+    if not contents.startswith(_PEM):
+        return contents
+    certificates = decode_certificates(contents.decode("ascii", "replace"))
+    if len(certificates) != 1:
+        raise _malformed(
+            "an entry of the certificate table is a chain", str(len(certificates)), "1 certificate"
+        )
+    return certificates[0]
 
 
 def _entries(data: bytes) -> list[tuple[bytes, int, int]]:
