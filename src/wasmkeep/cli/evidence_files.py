@@ -21,7 +21,7 @@ from wasmkeep.evidence.material import Material
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["STANDARD_INPUT", "Files", "Subject", "read_each", "read_files", "read_report"]
+__all__ = ["STANDARD_INPUT", "Files", "Subject", "read_each", "read_files", "read_report", "without_receipt"]
 
 STANDARD_INPUT = "-"
 _MAX_FILE_SIZE = 1 << 20  # bytes
@@ -59,7 +59,7 @@ class Files:
         kind = recognise(data)
         if kind in _VOUCHES or kind is EvidenceKind.UNKNOWN:
             return self.material.add(data)
-        self.subjects.append(Subject(path, kind, data))
+        self.subjects.append(Subject(path, kind, without_receipt(data)))
         return True
 
 
@@ -97,13 +97,25 @@ def _add_folder(files: Files, folder: str) -> None:
             files.material.add(data, retrieved=_time_of(path))
 
 
+def without_receipt(data: bytes) -> bytes:
+    """The collection in a receipt; anything else as it is. Whether the receipt is true is not asked: that is
+    what `wasmkeep receipt verify` is for. Raises ReceiptInvalid, Rejected."""
+    from wasmkeep.evidence import cmw
+    from wasmkeep.tenant import receipt_file
+
+    if not data.startswith(b'{"__cmwc_t":"%s"' % receipt_file.COLLECTION_TYPE.encode()):
+        return data
+    file = receipt_file.decode(data)
+    return cmw.encode(cmw.EvidenceCollection(file.evidence, file.binding.encode()))
+
+
 def read_report(path: str) -> bytes:
     """The attestation report in a file: bare, extended, wrapped, or in a collection. Raises InputError,
     Rejected."""
     from wasmkeep.evidence import SnpEvidence, cmw
     from wasmkeep.evidence.assembly import bare_report
 
-    data = _read(path)
+    data = without_receipt(_read(path))
     if recognise(data) not in (EvidenceKind.CMW_JSON, EvidenceKind.CMW_CBOR):
         return bare_report(data, Material())[0]
     evidence = cmw.decode(data).evidence

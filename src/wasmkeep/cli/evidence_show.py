@@ -50,12 +50,13 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
 def _subjects(data: bytes, *, named: bool) -> tuple[Shown, ...] | None:
     """What a file holds. A folder may have certificates beside AMD's; a file that was named may not."""
+    from wasmkeep.cli.evidence_files import without_receipt
     from wasmkeep.cli.evidence_subjects import subjects
     from wasmkeep.evidence.errors import Rejected
     from wasmkeep.evidence.kinds import EvidenceKind, recognise
 
     try:
-        return subjects(data)
+        return subjects(without_receipt(data))
     except Rejected:
         if named or recognise(data) not in (EvidenceKind.DER, EvidenceKind.PEM):
             raise

@@ -21,13 +21,14 @@ _FIELDS = ("check", "kind", "message", "found", "required", "section", "meaning"
 
 
 class Verdicts:
-    """Prints each verdict as it comes; ``exit_code`` is 77 once something was rejected."""
+    """Prints each verdict as it comes; ``exit_code`` is 77 once something was rejected. With ``several`` a
+    refusal is said with its name on standard output too."""
 
-    def __init__(self, console: Console, *, as_json: bool, several: bool) -> None:
+    def __init__(self, console: Console, *, as_json: bool) -> None:
         self.exit_code = 0
+        self.several = False
         self._console = console
         self._as_json = as_json
-        self._several = several
 
     def accepted(self, name: str, result: AttestationResult) -> None:
         """Print a result: its facts for people, its claims for programs."""
@@ -50,7 +51,7 @@ class Verdicts:
                 {field: str(getattr(finding, field)) for field in _FIELDS} for finding in rejected.findings
             ]
             self._print({"file": name, "verdict": "rejected", "findings": findings})
-        elif self._several:
+        elif self.several:
             answer(_table(f"rejected: {name}", ()))
         self.exit_code = self._console.error(rejected)
 
@@ -73,11 +74,23 @@ def _page(name: str, result: AttestationResult) -> str:
         ("firmware", firmware),
         ("chip", result.chip),
         ("image", f"launch digest {result.launch_digest.hex()} = {result.reference or 'not compared'}"),
+        *_registers(result),
         ("policy", f"{result.policy_name}: {', '.join(result.policy_checks)}"),
         ("binding", "bound to the report data given" if result.bound else "not bound to any session"),
         ("judged at", result.at.isoformat(timespec="seconds")),
     )
     return _table(f"accepted: {name}", rows)
+
+
+def _registers(result: AttestationResult) -> tuple[tuple[str, str], ...]:
+    """What an Intel platform measured beside the launch digest."""
+    if result.tdx is not None:
+        return tuple((f"RTMR{at}", value.hex()) for at, value in enumerate(result.tdx.report.rtmrs))
+    if result.sgx is not None:
+        report = result.sgx.report
+        words = f"{report.mrsigner.hex()}, product {report.isv_prod_id}, SVN {report.isv_svn}"
+        return (("signer", words),)
+    return ()
 
 
 def _table(heading: str, rows: tuple[tuple[str, str], ...]) -> str:

@@ -122,12 +122,17 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     signer = _signer(options)
     policy = policies.policy_for(options, console, simulated=options.simulated)
     where = options.endorsements
-    files = read_files(options.files, None if where is None or is_service(where) else where)
+    verdicts = evidence_verdicts.Verdicts(console, as_json=options.json)
+    try:
+        files = read_files(options.files, None if where is None or is_service(where) else where)
+    except Rejected as rejected:
+        verdicts.rejected(", ".join(options.files), rejected)
+        return verdicts.exit_code
     if signer is not None and len(files.subjects) != 1:
         raise UsageError(
             "usage", "one token holds one result", found=f"{len(files.subjects)} pieces", required="one"
         )
-    verdicts = evidence_verdicts.Verdicts(console, as_json=options.json, several=len(files.subjects) > 1)
+    verdicts.several = len(files.subjects) > 1
     for name in files.passed_over:
         console.note(f"passed over: {name}, nothing that evidence is made of")
     if files.material.sev:
