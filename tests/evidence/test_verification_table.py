@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.evidence import verification_table
 from tests.evidence.check_ids import collect
+from tests.evidence.soak import SOAK
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(\.[a-z0-9-]+)+")
 _ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| `([^`]+)` \|$", re.MULTILINE)
@@ -44,3 +50,22 @@ def test_a_check_without_a_test_would_be_noticed() -> None:
     assert "snp.no-such-check" not in verification_table.tests_of()
     with pytest.raises(KeyError):
         verification_table.section_of("other.check")
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="runs every test in the table: `make soak`")
+def test_each_test_in_the_table_refuses_by_its_check(tmp_path: Path) -> None:
+    named = verification_table.tests_of()
+    found = tmp_path / "refusals.json"
+    plugin = ("-p", "tests.evidence.refusal_recorder")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, *sorted(set(named.values()))],
+        cwd=verification_table.DOCUMENT.parents[1],
+        env=os.environ | {"REFUSALS_FILE": str(found), "WASMKEEP_SOAK": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+    refused = json.loads(found.read_text())
+    assert not {check: test for check, test in named.items() if check not in refused.get(test, ())}

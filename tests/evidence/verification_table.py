@@ -7,6 +7,7 @@ the section of the specification it comes from, and a test that names the id.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = _ROOT / "docs" / "verification.md"
 START, END = "<!-- checks: made by tests/evidence/verification_table.py -->", "<!-- end of checks -->"
 _NOT_ABOUT_REFUSING = ("tests/evidence/test_verification_table.py", "tests/evidence/test_purity.py")
+
+_REFUSAL = re.compile(r"Rejected|_?refus")
 
 _REPORT = "AMD 56860, 7.3 ATTESTATION_REPORT"
 _POLICY = "AMD 56860, 4.3 guest policy"
@@ -122,15 +125,16 @@ def tests_of() -> dict[str, str]:
         name = str(path.relative_to(_ROOT))
         if name in _NOT_ABOUT_REFUSING:
             continue
-        for test, texts in _tests(ast.parse(path.read_text(encoding="utf-8"))):
-            named = texts & ids
+        for test, texts, shows_refusal in _tests(ast.parse(path.read_text(encoding="utf-8"))):
+            named = texts & ids if shows_refusal else set()
             for check in named:
                 found[check] = min(found.get(check, (len(ids), "")), (len(named), f"{name}::{test}"))
     return {check: test for check, (_, test) in found.items()}
 
 
-def _tests(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
-    """Each test with the texts in it, in its parameters, and in the module's tables and functions it uses."""
+def _tests(tree: ast.Module) -> Iterator[tuple[str, set[str], bool]]:
+    """Each test with the texts in it, in its parameters and in what it uses of its module, and whether it
+    looks at a refusal at all."""
     names: dict[str, ast.AST] = {}
     for statement in tree.body:
         if isinstance(statement, ast.Assign):
@@ -141,22 +145,37 @@ def _tests(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
             names[statement.name] = statement
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):
-            yield statement.name, _texts(statement, names, set())
+            yield statement.name, *_reached(statement, names)
         if isinstance(statement, ast.ClassDef):
             for inner in statement.body:
                 if isinstance(inner, ast.FunctionDef) and inner.name.startswith("test_"):
-                    yield f"{statement.name}::{inner.name}", _texts(inner, names, set())
+                    yield f"{statement.name}::{inner.name}", *_reached(inner, names)
 
 
-def _texts(node: ast.AST, names: dict[str, ast.AST], seen: set[str]) -> set[str]:
+def _reached(node: ast.AST, names: dict[str, ast.AST]) -> tuple[set[str], bool]:
+    """What a test says is not there does not show it refusing."""
     texts: set[str] = set()
-    for one in ast.walk(node):
+    seen: set[str] = set()
+    shows_refusal = False
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
         if isinstance(one, ast.Constant) and isinstance(one.value, str):
             texts.add(one.value)
+        if isinstance(one, ast.Name) and _REFUSAL.match(one.id):
+            shows_refusal = True
         if isinstance(one, ast.Name) and one.id in names and one.id not in seen:
             seen.add(one.id)
-            texts |= _texts(names[one.id], names, seen)
-    return texts
+            waiting.append(names[one.id])
+        if not _denies(one):
+            waiting += ast.iter_child_nodes(one)
+    return texts, shows_refusal
+
+
+def _denies(node: ast.AST) -> bool:
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not)
+    return isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.NotIn | ast.NotEq)
 
 
 def render() -> str:
