@@ -24,6 +24,8 @@ from wasmkeep.cli.__main__ import main
 from wasmkeep.evidence import cmw
 from wasmkeep.evidence.pem import encode_certificate
 from wasmkeep.evidence.snp.table import CertificateTable, encode
+from wasmkeep.protocol import binding
+from wasmkeep.tenant import receipt_file
 
 GENOA = "snp/genoa-v3-vcek"
 TDX = "tdx/v5-uptodate"
@@ -88,6 +90,7 @@ def test_a_folder_of_real_evidence_is_accepted(run: Run, name: str) -> None:
     assert said.code == 0, said.err
     assert said.out.startswith("accepted: ")
     assert "not bound to any session" in said.out
+    assert ("RTMR3" in said.out) == name.startswith("tdx")
     claims = run("verify", FOLDER / name, *roots, *plain(name), "--json").facts
     assert [one["verdict"] for one in claims] == ["accepted"]
     assert claims[0]["ear_verifier_id"]["developer"] == "wasmkeep"
@@ -325,3 +328,28 @@ def test_every_vector_is_explained_or_refused_by_name(run: Run) -> None:
     ark = authorities("Genoa")[1]
     Path("ark.der").write_bytes(ark)
     assert "a root: policies pin it" in run("show", "ark.der").out
+
+
+@needs_vectors
+def test_the_evidence_in_a_receipt(run: Run) -> None:
+    """The evidence alone is judged; the receipt around it is another command's."""
+    sizes = (32, 32, binding.RECEIVING_KEY_SIZE, 32, 32)
+    bound = receipt_file.Binding("snp", *(bytes(size) for size in sizes)).encode()
+    collection = cmw.encode(cmw.EvidenceCollection(snp_rows()[GENOA].evidence(), bound))
+    data = receipt_file.encode(tee="snp", evidence=collection, launch=b"launch", receipt=b"receipt")
+    Path("a.receipt").write_bytes(data)
+    said = run("verify", "a.receipt", *plain(GENOA))
+    assert said.code == 0, said.err
+    assert said.out.startswith("accepted: a.receipt")
+    assert run("show", "-", stdin=data).out.startswith("AMD SEV-SNP attestation report, version 3, Genoa")
+    cut = run("verify", "-", *plain(GENOA), stdin=data[:-1])
+    assert cut.code in (66, 76, 77)
+
+
+@needs_vectors
+def test_what_cannot_be_sorted_is_a_verdict_too(run: Run) -> None:
+    broken = json.loads((FOLDER / TDX / "collateral.json").read_text()) | {"pck_crl": "xyz"}
+    Path("collateral.json").write_text(json.dumps(broken))
+    said = run("verify", FOLDER / TDX / "quote.bin", "collateral.json", *plain(TDX), "--json")
+    assert said.code == 77
+    assert [one["findings"][0]["check"] for one in said.facts] == ["dcap.collateral.malformed"]

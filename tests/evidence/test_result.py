@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.evidence import dcap_forge
 from tests.evidence import forge as make
 from tests.evidence.forge import AT, Forge
 from tests.evidence.test_policy import REFERENCE
 from tests.evidence.test_verification import judge, snp_facts
 from tests.evidence.vectors import needs_vectors, plain, rows
-from wasmkeep.evidence import UNBOUND, AttestationResult, verify
+from wasmkeep.evidence import UNBOUND, AttestationResult, LostProtection, verify
 from wasmkeep.evidence.ear import EAR_PROFILE
 from wasmkeep.evidence.exceptions import exceptions
 from wasmkeep.evidence.policy import Policy, RevocationPolicy, SnpPolicy
@@ -255,3 +256,56 @@ def test_facts_of_firmware(forge: Forge) -> None:
     below = judge(forge.evidence(make.report(current_tcb=newer, committed_tcb=newer)), forge.policy())
     assert snp_facts(below).reported_below_current
     assert result.at == AT
+
+
+WORDS = {
+    # of a loosened rule: (the claim that it lowers, how far)
+    "debug-allowed": ("runtime-opaque", 96),
+    "sept-ve-allowed": ("configuration", 32),
+    "service-td": ("configuration", 32),
+    "tcb-status": ("hardware", 32),
+    "advisories": ("hardware", 32),
+    "collateral-age-raised": ("hardware", 32),
+    "no-alias-check": ("runtime-opaque", 32),
+    "a word of a release to come": ("hardware", 32),
+}
+
+
+@pytest.mark.parametrize("tee", ["tdx", "sgx"])
+@pytest.mark.parametrize("word", WORDS)
+def test_what_lowers_which_claim(tee: str, word: str) -> None:
+    machine = dcap_forge.tdx() if tee == "tdx" else dcap_forge.sgx()
+    result = verify(
+        machine.evidence(), machine.policy(), at=dcap_forge.AT, binding=UNBOUND, reference_values={}
+    )
+    assert result.simulated
+    sound = result._replace(simulated=False, bound=True, reference="mine", lost_protections=())
+    best = sound.claims()["submods"][tee]  # type: ignore[index]  # JSON
+    assert best["ear_status"] == "affirming"
+    assert set(best["ear_trustworthiness_vector"].values()) == {2}
+    lowered = sound._replace(lost_protections=(LostProtection(word, "…"),)).claims()["submods"][tee]  # type: ignore[index]  # JSON
+    claim, value = WORDS[word]
+    assert lowered["ear_trustworthiness_vector"][claim] == value
+    assert lowered["ear_status"] == ("contraindicated" if value == 96 else "warning")
+
+
+@pytest.mark.parametrize("tee", ["tdx", "sgx"])
+def test_what_a_result_says_of_an_intel_platform(tee: str) -> None:
+    machine = dcap_forge.tdx() if tee == "tdx" else dcap_forge.sgx()
+    evidence = machine.evidence()
+    result = verify(evidence, machine.policy(), at=dcap_forge.AT, binding=UNBOUND, reference_values={})
+    one = json.loads(json.dumps(result.claims()))["submods"][tee]
+    attester, verifier = one["ear_attester_claims"], one["ear_verifier_claims"]
+    assert attester["wasmkeep_launch_digest"] == result.launch_digest.hex()
+    assert attester["wasmkeep_tcb_status"] == "UpToDate"
+    assert attester["wasmkeep_fmspc"] == dcap_forge.FMSPC.hex()
+    assert ("wasmkeep_rtmrs" in attester, "wasmkeep_mrsigner" in attester) == (tee == "tdx", tee == "sgx")
+    assert verifier["wasmkeep_evidence_digest"] == "sha256:" + sha256(evidence.quote).hexdigest()
+    assert verifier["wasmkeep_revocation"] == "fresh"
+    assert verifier["wasmkeep_verifiable_by"] == "anyone"
+
+
+def test_a_masked_chip_has_no_identity(forge: Forge) -> None:
+    masked = (LostProtection("masked-chip-id", ""),)
+    result = judge(forge.evidence(), forge.policy())._replace(lost_protections=masked)
+    assert "instance-identity" not in appraisal(result)["ear_trustworthiness_vector"]
