@@ -67,26 +67,15 @@ class _Case:
         return self.quote.body if isinstance(self.quote.body, EnclaveReport) else None
 
     @cached_property
-    def quoting_enclave_level(self) -> IsvLevel | None:
-        return tcb.isv_level_of(self.collateral.qe_identity.levels, self.quote.quoting_enclave.report.isv_svn)
+    def levels(self) -> tcb.Levels:
+        """What each part reaches by itself, also where another reaches nothing."""
+        svn = self.quote.quoting_enclave.report.isv_svn
+        info, identity = self.collateral.tcb_info, self.collateral.qe_identity
+        return tcb.reached(self.pck, info, identity, svn, self.td)
 
     @cached_property
     def verdict(self) -> tcb.TcbVerdict | None:
-        if self.quoting_enclave_level is None:
-            return None
-        return tcb.evaluate(self.pck, self.collateral.tcb_info, self.quoting_enclave_level, self.td)
-
-    @cached_property
-    def platform_level(self) -> TcbLevel | None:
-        return None if self.verdict is None else self.verdict.platform
-
-    @property
-    def module_level(self) -> IsvLevel | None:
-        """By itself: also where the platform reaches no level."""
-        if self.td is None or not self.td.tee_tcb_svn[1]:
-            return None
-        identity = tcb.module_identity_of(self.collateral.tcb_info, self.td.tee_tcb_svn)
-        return None if identity is None else tcb.isv_level_of(identity.levels, self.td.tee_tcb_svn[0])
+        return tcb.converged(self.levels, self.pck, self.collateral.tcb_info, self.td)
 
 
 def facts_of(quote: bytes, collateral: Collateral) -> Facts:
@@ -204,13 +193,16 @@ def _level_facts(case: _Case) -> Facts:
         return _NO_LEVEL if level is None else level.status.value
 
     def date() -> datetime | None:
-        return None if case.platform_level is None else case.platform_level.date
+        return None if case.levels.platform is None else case.levels.platform.date
+
+    def module() -> str | None:
+        return status(case.levels.module) if case.levels.module_counts else None
 
     return {
-        "platform_tcb_level": lambda: status(case.platform_level),
+        "platform_tcb_level": lambda: status(case.levels.platform),
         "tcb_level_date": date,
-        "tdx_module_level": lambda: status(case.module_level),
-        "qe_level": lambda: status(case.quoting_enclave_level),
+        "tdx_module_level": module,
+        "qe_level": lambda: status(case.levels.quoting_enclave),
         "status": lambda: _NO_LEVEL if case.verdict is None else case.verdict.status.value,
         "advisory_ids": lambda: [] if case.verdict is None else list(case.verdict.advisories),
     }
