@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.evidence import dcap_rows, simulated_rows
+from tests.evidence import dcap_rows, simulated_machines, simulated_rows
 from tests.hardware.configfs import Configfs
 from tests.hardware.guest_kernel import SevGuestKernel
 from tests.hardware.providers import SevGuestProvider, TdxGuestProvider, quote_of_nobody
@@ -49,7 +49,7 @@ class Guest:
 def guest(name: str = "genoa-v3-chip-masked", *, vmpck: int = 0, svsm: bool = False) -> Guest:
     """One whose host gives it the certificates of that simulated row."""
     row = simulated_rows.row(name)
-    machine = simulated_rows._Machine(simulated_rows._PLANS[name], simulated_rows._roots(), name)
+    machine = simulated_machines.machine(name)
     kernel = SevGuestKernel(Channel(machine.bench, machine.bench.running(), vmpck), row.extended()[1184:])
     return Guest(kernel, Configfs(SevGuestProvider(kernel, svsm)), row.pin)
 
