@@ -105,6 +105,7 @@ ERRORS: dict[str, tuple[str, str, int, str]] = {
     "report data cut": ('[snp]\nreport_data = ["00"]', "policy.value", 2, "128"),
     "status revoked": ('[tdx]\ntcb_statuses = ["Revoked"]', "policy.value", 2, "UpToDate"),
     "advisory mistyped": ('[sgx]\nadvisories = ["SA-00615"]', "policy.value", 2, "INTEL-SA-00615"),
+    "product ids no list": ("[sgx]\nisv_prod_ids = 1", "policy.value", 2, "a list of numbers"),
     "any signer": ("[sgx]\nby_signer = true", "policy.value", 2, "no signer is named"),
     "TDX key mistyped": ("[tdx]\nrtmr4 = []", "policy.unknown-key", 2, "rtmr"),
     "evidence age zero": ("[evidence]\nmax_age_seconds = 0", "policy.value", 2, "from 1"),
