@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
 from tests.vectors_conformance.index import UnusableIndex, VectorFile, VectorRow
 from wasmkeep.evidence import Rejected, SnpEvidence
 from wasmkeep.evidence.pem import decode_certificates
 from wasmkeep.evidence.snp import table
 from wasmkeep.evidence.snp.certificates import (
+    PSS_SALT_SIZE,
     Authority,
     Endorsement,
     load_authority,
@@ -27,6 +32,8 @@ HCL_OFFSET = 32
 _HCL_MAGIC = b"HCLA"
 _PEM = re.compile(rb"\s*-----BEGIN ")
 _DER_SEQUENCE = b"\x30"
+_MAX_PEM = 1 << 16
+_PSS = padding.PSS(padding.MGF1(hashes.SHA384()), PSS_SALT_SIZE)
 _NOT_EVIDENCE = (".csr.der", ".csr.pem", ".json", ".md", ".txt")
 
 
@@ -56,8 +63,9 @@ class Material:
         """The row's own ASK or ASVK; among several, the one that the endorsement key's issuer names."""
         if not self.intermediates:
             raise UnusableIndex("no intermediate certificate is here")
-        named = [one for one in self.intermediates if self._issued(one)]
-        return (named or list(self.intermediates))[0]
+        named = [one for one in self.intermediates if self._is_issuer(one)]
+        signers = [one for one in named if self._signed(one)]
+        return (signers or named or list(self.intermediates))[0]
 
     @property
     def root(self) -> Authority:
@@ -75,8 +83,18 @@ class Material:
         key = self.endorsement.der if self.endorsements else b"".join(self.unreadable[:1])
         return SnpEvidence(self.report, key, (self.intermediate.der, self.root.der), self.crl)
 
-    def _issued(self, authority: Authority) -> bool:
+    def _is_issuer(self, authority: Authority) -> bool:
         return bool(self.endorsements) and authority.subject == self.endorsement.issuer
+
+    def _signed(self, authority: Authority) -> bool:
+        """Of two intermediates with one name, a row without its own means the one that signed."""
+        try:
+            authority.key.verify(
+                self.endorsement.signature, self.endorsement.signed_part, _PSS, hashes.SHA384()
+            )
+        except InvalidSignature:
+            return False
+        return True
 
 
 @dataclass
@@ -161,10 +179,14 @@ def _is_list(der: bytes) -> bool:
 
 @cache
 def _authorities(folder: Path) -> tuple[Authority, ...]:
-    return tuple(_read_authorities(folder / "snp" / "ca-roots"))
+    return tuple(_read_authorities(folder / "snp"))
 
 
 def _read_authorities(folder: Path) -> Iterator[Authority]:
-    for path in sorted(folder.glob("*.pem")):
+    """Those of ``ca-roots`` first, then those that other rows bring."""
+    paths = sorted(folder.glob("*/*.pem"), key=lambda path: (path.parent.name != "ca-roots", path))
+    for path in (path for path in paths if path.stat().st_size < _MAX_PEM):
         for der in decode_certificates(path.read_text(encoding="ascii")):
-            yield load_authority(der, "authority")
+            one = _load(der)
+            if isinstance(one, Authority):
+                yield one

@@ -16,13 +16,16 @@ from wasmkeep.evidence.pem import decode_certificates
 __all__ = ["judge"]
 
 _EVIDENCE = ("document.cbor", "token.cbor")
+_NOT_EVIDENCE = (".pem", ".json", ".der", ".md", ".txt")
 _UNSUPPORTED = ("nitro", "cca")
 _NOT_SUPPORTED, _NOT_A_TEE = "platform.unsupported", "platform.not-a-tee"
 
 
 def judge(row: VectorRow, policy: Policy, outcome: Outcome) -> None:
     """Recognised by its contents, and refused by name. Facts of its format are not this release's."""
-    document = row.file(*_EVIDENCE) or next((one for one in row.files if one.name.endswith(".cbor")), None)
+    document = row.file(*_EVIDENCE) or next(
+        (one for one in row.files if not one.name.endswith(_NOT_EVIDENCE)), None
+    )
     if document is None:
         _judge_root(row, outcome)
         return

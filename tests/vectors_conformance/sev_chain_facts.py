@@ -8,7 +8,7 @@ from tests.vectors_conformance.index import UnusableIndex, VectorRow
 from tests.vectors_conformance.outcome import Facts
 from wasmkeep.evidence import Rejected
 from wasmkeep.evidence.roots import AMD_ROOTS
-from wasmkeep.evidence.sev import ca_certificate, certificate, chain
+from wasmkeep.evidence.sev import ca_certificate, certificate, chain, files
 from wasmkeep.evidence.sev.certificate import Algorithm, Certificate, Usage
 from wasmkeep.evidence.sev.chain import PlatformCertificates
 from wasmkeep.evidence.snp import signatures
@@ -22,12 +22,15 @@ _EC_HASHES = {Algorithm.ECDSA_SHA256: "sha256", Algorithm.ECDSA_SHA384: "sha384"
 
 
 def platform_of(row: VectorRow) -> PlatformCertificates:
-    """The six files of a platform."""
+    """The six certificates of a platform: in six files, or in others, by what they are."""
     found = {part: row.file(f"{part}.cert") for part in PARTS}
-    missing = [part for part, file in found.items() if file is None]
-    if missing:
+    if all(found.values()):
+        return PlatformCertificates(**{part: file.data for part, file in found.items() if file is not None})
+    parsed = [one for file in row.files for one in files.parse_all(file.data)]
+    platform, missing = files.assemble(parsed)
+    if platform is None:
         raise UnusableIndex(f"the row lacks {', '.join(missing)}")
-    return PlatformCertificates(**{part: file.data for part, file in found.items() if file is not None})
+    return platform
 
 
 def authority_facts(ark_data: bytes, ask_data: bytes) -> Facts:

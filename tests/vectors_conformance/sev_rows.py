@@ -32,12 +32,12 @@ def judge(row: VectorRow, policy: Policy, outcome: Outcome) -> None:
     """Facts and verdict of one row."""
     if row.entry:
         _judge_entry(row, policy, outcome)
-    elif row.file("pdh.cert"):
-        _judge_chain(row, policy, outcome)
     elif row.file("ark-without-signature.cert"):
         _judge_legacy(row, outcome)
-    else:
+    elif all(file.name.endswith(("-ark.cert", "-ask.cert")) for file in row.files):
         _judge_roots(row, outcome)
+    else:
+        _judge_chain(row, policy, outcome)
 
 
 def _judge_entry(row: VectorRow, policy: Policy, outcome: Outcome) -> None:
