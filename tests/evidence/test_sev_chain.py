@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.evidence.mutations import positions
 from tests.evidence.soak import SOAK
-from tests.evidence.test_mutation import positions
 from tests.evidence.vectors import SEV_CHAINS, SEV_PARTS, needs_vectors, sev_chain
 from wasmkeep.evidence import Policy, Rejected
 from wasmkeep.evidence.errors import Kind
