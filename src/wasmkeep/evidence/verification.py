@@ -59,44 +59,50 @@ def verify(
     ``checks``. ``ValueError`` or ``TypeError`` for arguments that our own code got wrong.
     """
     for moment in (at, crl_retrieved, challenged_at, *crl_not_older_than.values()):
-        if moment is not None:
-            _require_aware(moment)
+        if moment is not None and moment.tzinfo is None:
+            raise ValueError("times in evidence are aware datetimes")
     _require_sizes(evidence, binding, host_data, reference_values)
     memory = memory if memory is not None else ChainMemory()
+    session = (at, binding, host_data, reference_values, crl_not_older_than, crl_retrieved, memory, sev_keys)
+    if policy.max_evidence_age_s is None:
+        return _judge(evidence, policy, *session)
     with ReportedTogether(age_finding(policy, at, challenged_at, binding)):
-        if isinstance(evidence, SnpEvidence):
-            return snp_checks.verify(
-                evidence,
-                policy,
-                at=at,
-                binding=binding,
-                host_data=host_data,
-                reference_values=reference_values,
-                crl_not_older_than=crl_not_older_than,
-                crl_retrieved=crl_retrieved,
-                memory=memory,
-            )
-        if isinstance(evidence, SevEvidence):
-            return _verify_launch(evidence, policy, at, binding, reference_values, sev_keys, memory)
-        if isinstance(evidence, TdxEvidence | SgxEvidence):
-            return _verify_quote(evidence, policy, at, binding, reference_values, crl_not_older_than)
-    raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
+        return _judge(evidence, policy, *session)
 
 
-def _verify_launch(
-    evidence: SevEvidence,
+def _judge(
+    evidence: SnpEvidence | SevEvidence | TdxEvidence | SgxEvidence,
     policy: Policy,
     at: datetime,
     binding: bytes | Unbound,
+    host_data: bytes | Unbound,
     reference_values: Mapping[bytes, str],
-    keys: SevKeys | None,
+    crl_not_older_than: Mapping[str, datetime],
+    crl_retrieved: datetime | None,
     memory: ChainMemory,
+    sev_keys: SevKeys | None,
 ) -> AttestationResult:
-    """SEV's and SEV-ES's, whose checks are loaded where they are needed, too."""
-    from wasmkeep.evidence.sev import checks as sev_checks
+    """By the platform's own checks. Those of SEV, TDX and SGX are loaded where they are needed."""
+    if isinstance(evidence, SnpEvidence):
+        return snp_checks.verify(
+            evidence,
+            policy,
+            at=at,
+            binding=binding,
+            host_data=host_data,
+            reference_values=reference_values,
+            crl_not_older_than=crl_not_older_than,
+            crl_retrieved=crl_retrieved,
+            memory=memory,
+        )
+    if isinstance(evidence, SevEvidence):
+        from wasmkeep.evidence.sev import checks as sev_checks
 
-    session = sev_checks.Session(at, binding, reference_values, keys)
-    return sev_checks.verify(evidence, policy, session, memory)
+        session = sev_checks.Session(at, binding, reference_values, sev_keys)
+        return sev_checks.verify(evidence, policy, session, memory)
+    if isinstance(evidence, TdxEvidence | SgxEvidence):
+        return _verify_quote(evidence, policy, at, binding, reference_values, crl_not_older_than)
+    raise TypeError(f"{type(evidence).__name__} is not a kind of evidence")
 
 
 def _verify_quote(
@@ -131,22 +137,19 @@ def _verify_quote(
     )
 
 
-def _require_aware(moment: datetime) -> None:
-    if moment.tzinfo is None:
-        raise ValueError("times in evidence are aware datetimes")
-
-
 def _require_sizes(
     evidence: object, binding: bytes | Unbound, host_data: bytes | Unbound, digests: Iterable[bytes]
 ) -> None:
-    _require_size("binding", binding, _BINDING_SIZE)
-    _require_size("host_data", host_data, _HOST_DATA_SIZE)
+    if not isinstance(binding, Unbound):
+        _require_size("binding", binding, (_BINDING_SIZE,))
+    if not isinstance(host_data, Unbound):
+        _require_size("host_data", host_data, (_HOST_DATA_SIZE,))
     for digest in digests:
-        _require_size("a reference value", digest, *_DIGEST_SIZES)
+        _require_size("a reference value", digest, _DIGEST_SIZES)
     if not isinstance(host_data, Unbound) and not isinstance(evidence, SnpEvidence):
         raise ValueError("SEV, TDX and SGX have no host data of 32 bytes")
 
 
-def _require_size(name: str, value: bytes | Unbound, *sizes: int) -> None:
-    if not isinstance(value, Unbound) and (not isinstance(value, bytes) or len(value) not in sizes):
+def _require_size(name: str, value: object, sizes: tuple[int, ...]) -> None:
+    if not isinstance(value, bytes) or len(value) not in sizes:
         raise ValueError(f"{name} has {' or '.join(map(str, sizes))} bytes")

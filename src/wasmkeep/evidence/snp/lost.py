@@ -16,7 +16,6 @@ from wasmkeep.evidence.snp.case import (
     is_provisional,
     minimum_report_version,
     minimum_tcb,
-    reference,
 )
 from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 from wasmkeep.evidence.snp.report import UNDESCRIBED
@@ -36,11 +35,18 @@ def of_the_launch(case: Case) -> Iterator[LostProtection]:
     yield from _of_the_guest(case)
 
 
-def of_the_session(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
-    """Exceptions for what is not the same for every keep that was launched alike."""
-    if reference(case) is None:
+def of_the_session(case: Case, matched: str | None, revocation: Revocation) -> Iterator[LostProtection]:
+    """Exceptions for what is not the same for every keep that was launched alike; ``matched`` names the
+    reference value."""
+    if matched is None:
         yield LostProtection("any-measurement", "the policy accepts whatever was launched")
-    yield from _of_revocation(case, revocation)
+    if revocation.status is not RevocationStatus.FRESH:
+        yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
+    allowed, shipped = case.policy.revocation.max_age_days, _SHIPPED_REVOCATION.max_age_days
+    if allowed > shipped:
+        issued = f"; this one is of {revocation.issued:%Y-%m-%d}" if revocation.issued else ""
+        text = f"a revocation list may be {allowed} days old, {shipped} by default{issued}"
+        yield LostProtection("revocation-age-raised", text)
 
 
 def of_the_platform(case: Case) -> Iterator[LostProtection]:
@@ -71,16 +77,6 @@ def _of_the_guest(case: Case) -> Iterator[LostProtection]:
         yield LostProtection("cxl-allowed", "CXL devices or memory may be present")
     if report.vmpl:
         yield LostProtection("vmpl", f"the report was made at VMPL {report.vmpl}")
-
-
-def _of_revocation(case: Case, revocation: Revocation) -> Iterator[LostProtection]:
-    if revocation.status is not RevocationStatus.FRESH:
-        yield LostProtection("no-revocation-list", f"revocation: {revocation.status.value}")
-    allowed, shipped = case.policy.revocation.max_age_days, _SHIPPED_REVOCATION.max_age_days
-    if allowed > shipped:
-        issued = f"; this one is of {revocation.issued:%Y-%m-%d}" if revocation.issued else ""
-        text = f"a revocation list may be {allowed} days old, {shipped} by default{issued}"
-        yield LostProtection("revocation-age-raised", text)
 
 
 def _of_the_platform(case: Case) -> Iterator[LostProtection]:

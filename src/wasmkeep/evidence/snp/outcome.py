@@ -24,6 +24,7 @@ def result(
     """Assemble the result; called only when no step refused."""
     genuine, policy = case.genuine, case.policy
     authority = genuine.key.authority
+    matched = reference(case)
     facts = _facts(case, standing, revocation)
     return AttestationResult(
         tee="snp",
@@ -37,7 +38,7 @@ def result(
         chain=(genuine.signer, authority.ask.label, authority.ark.label),
         product=facts.product,
         launch_digest=facts.report.measurement,
-        reference=reference(case),
+        reference=matched,
         report_data=facts.report.report_data,
         host_data=facts.report.host_data,
         bound=not isinstance(case.binding, Unbound),
@@ -46,7 +47,11 @@ def result(
         tcb=standing.tcb,
         revocation=_describe(revocation),
         policy_checks=standing.policy_checks,
-        lost_protections=(*standing.lost_first, *of_the_session(case, revocation), *standing.lost_last),
+        lost_protections=(
+            *standing.lost_first,
+            *of_the_session(case, matched, revocation),
+            *standing.lost_last,
+        ),
         snp=facts,
     )
 
