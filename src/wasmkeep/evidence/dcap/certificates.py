@@ -77,9 +77,10 @@ class RevocationList:
     serials: frozenset[int]
 
 
-def load_chain(pem: str, *labels: str) -> tuple[Certificate, ...]:
-    """The certificates of a PEM text, which must be as many as the labels. Raises `Rejected`:
-    ``dcap.certificates.malformed``, ``dcap.certificates.count``."""
+def load_chain(pem: str, *labels: str, known: tuple[Certificate, ...] = ()) -> tuple[Certificate, ...]:
+    """The certificates of a PEM text, which must be as many as the labels. Those of ``known`` are not read
+    again: chains share their roots. Raises `Rejected`: ``dcap.certificates.malformed``,
+    ``dcap.certificates.count``."""
     try:
         ders = decode_certificates(pem)
     except Rejected as rejected:
@@ -88,7 +89,10 @@ def load_chain(pem: str, *labels: str) -> tuple[Certificate, ...]:
         message = f"the {labels[0]}'s chain has a wrong number of certificates"
         required = f"{len(labels)}: {', '.join(labels)}"
         raise malformed("dcap.certificates.count", message, str(len(ders)), required, _SECTION)
-    return tuple(_load(data, label) for data, label in zip(ders, labels, strict=True))
+    loaded = {(certificate.der, certificate.label): certificate for certificate in known}
+    return tuple(
+        loaded.get((data, label)) or _load(data, label) for data, label in zip(ders, labels, strict=True)
+    )
 
 
 def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:

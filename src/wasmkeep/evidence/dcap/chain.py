@@ -52,16 +52,20 @@ def root_of(root: Certificate, accepted: Mapping[bytes, Root]) -> Root | None:
 
 
 def roots(
-    chain: tuple[Certificate, ...], collateral: ParsedCollateral | None, accepted: Mapping[bytes, Root]
+    chain: tuple[Certificate, ...],
+    collateral: ParsedCollateral | None,
+    accepted: Mapping[bytes, Root],
+    pinned: Root | None,
 ) -> Iterator[Finding]:
-    """Finding ``dcap.root`` where a chain ends at another key, and ``dcap.chain`` where the authority beside
-    the list of revoked PCK certificates is not the one of the PCK certificate."""
+    """``pinned`` is the PCK chain's root, by `root_of`. Finding ``dcap.root`` where a chain ends at another
+    key, and ``dcap.chain`` where the authority beside the list of revoked PCK certificates is not the one of
+    the PCK certificate."""
     root = chain[-1]
     others = (collateral.tcb_chain, collateral.qe_chain, collateral.list_chain) if collateral else ()
     strange = [
         other[-1] for other in others if other[-1].der != root.der and root_of(other[-1], accepted) is None
     ]
-    if root_of(root, accepted) is None:
+    if pinned is None:
         strange.insert(0, root)
     if strange:
         simulated = any(entry.simulated for entry in accepted.values())

@@ -43,16 +43,19 @@ class ParsedCollateral:
         )
 
 
-def parse(collateral: Collateral) -> ParsedCollateral:
-    """Read every part. Raises `Rejected`: ``dcap.collateral.tcb-info``, ``dcap.collateral.qe-identity``,
-    ``dcap.certificates.malformed``, ``dcap.certificates.count``, ``dcap.crl.malformed``."""
+def parse(collateral: Collateral, known: tuple[Certificate, ...] = ()) -> ParsedCollateral:
+    """Read every part; ``known`` certificates are not read again. Raises `Rejected`:
+    ``dcap.collateral.tcb-info``, ``dcap.collateral.qe-identity``, ``dcap.certificates.malformed``,
+    ``dcap.certificates.count``, ``dcap.crl.malformed``."""
     root = "Intel root"
+    tcb_chain = load_chain(collateral.tcb_info_issuer_chain, "TCB signing key", root, known=known)
+    known = (*known, *tcb_chain)
     return ParsedCollateral(
         tcb_info=read_tcb_info(collateral.tcb_info),
         qe_identity=read_qe_identity(collateral.qe_identity),
-        tcb_chain=load_chain(collateral.tcb_info_issuer_chain, "TCB signing key", root),
-        qe_chain=load_chain(collateral.qe_identity_issuer_chain, "TCB signing key", root),
-        list_chain=load_chain(collateral.pck_crl_issuer_chain, "PCK authority", root),
+        tcb_chain=tcb_chain,
+        qe_chain=load_chain(collateral.qe_identity_issuer_chain, "TCB signing key", root, known=known),
+        list_chain=load_chain(collateral.pck_crl_issuer_chain, "PCK authority", root, known=known),
         root_list=load_list(collateral.root_ca_crl, "root's revocation list"),
         pck_list=load_list(collateral.pck_crl, "PCK revocation list"),
     )

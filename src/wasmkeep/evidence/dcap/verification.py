@@ -75,12 +75,14 @@ def examine(
     certificates = chain.load_pck_chain(parsed.quoting_enclave.pck_chain)
     pck = _identity(certificates[0])
     # 3
-    material = collateral.parse(evidence.collateral) if evidence.collateral is not None else None
+    material = (
+        collateral.parse(evidence.collateral, certificates) if evidence.collateral is not None else None
+    )
     levels = _levels(parsed, pck, material) if material is not None else None
     # 4 to 6
     accepted = INTEL_ROOTS if policy.simulated is None else policy.roots
     root = chain.root_of(certificates[2], accepted)
-    trust = [*chain.roots(certificates, material, accepted), *chain.names(certificates, material)]
+    trust = [*chain.roots(certificates, material, accepted, root), *chain.names(certificates, material)]
     late, moment = chain.dates(certificates, material, at)
     trust += late
     if material is None:
