@@ -31,6 +31,7 @@ from wasmkeep.evidence.dcap.opinion import judge
 from wasmkeep.evidence.dcap.pck import SGX_EXTENSION, PckIdentity, read_identity
 from wasmkeep.evidence.dcap.policy import DcapPolicy
 from wasmkeep.evidence.dcap.quote import Quote, TeeType
+from wasmkeep.evidence.dcap.qvl import Opinion
 from wasmkeep.evidence.dcap.tcb import Levels, TcbVerdict
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
 from wasmkeep.evidence.policy import Policy
@@ -65,12 +66,7 @@ def examine(
     """Steps 1 to 10; ``asked`` is the policy's part for this TEE, ``not_older_than`` the issue of the newest
     list seen, by its issuer's pin. Raises `Rejected` for what cannot be parsed."""
     # 1
-    if tee.name.lower() not in policy.platforms:
-        raise Rejected(_platform_denied(policy, tee))
-    parsed = quote.parse(evidence.quote)
-    if parsed.header.tee_type != tee:
-        found = TeeType(parsed.header.tee_type).name
-        raise unsupported("dcap.quote.tee-type", "the quote is of another TEE", found, tee.name)
+    parsed = _parsed(evidence.quote, policy, tee)
     # 2
     certificates = chain.load_pck_chain(parsed.quoting_enclave.pck_chain)
     pck = _identity(certificates[0])
@@ -101,17 +97,39 @@ def examine(
         further += rules.age(material, asked, at)
     further += rules.platform(pck, asked)
     spoken: list[Finding] = []
-    if material is not None and evidence.collateral is not None and root is not None and moment is not None:
+    if evidence.collateral is not None and material is not None and root is not None and moment is not None:
+        known = [finding.check for finding in (*trust, *further)]
         anchor = certificates[2].der if root.simulated else None
         opinion = qvl.ask(evidence.quote, evidence.collateral, moment, anchor)
-        known = [finding.check for finding in (*trust, *further)]
         spoken += judge(opinion, parsed, known)
-        different = agreement.differing_fields(evidence.quote, parsed, pck)
-        if opinion.claims:
-            different += agreement.differing_claims(opinion.claims, pck, material, verdict)
-        if different:
-            spoken.append(_disagreement(different))
+        spoken += _agreement(evidence.quote, parsed, pck, material, verdict, opinion)
     return Examined(parsed, certificates, pck, root, material, verdict, (*spoken, *trust, *further))
+
+
+def _parsed(data: bytes, policy: Policy, tee: TeeType) -> Quote:
+    if tee.name.lower() not in policy.platforms:
+        raise Rejected(_platform_denied(policy, tee))
+    parsed = quote.parse(data)
+    if parsed.header.tee_type != tee:
+        found = TeeType(parsed.header.tee_type).name
+        raise unsupported("dcap.quote.tee-type", "the quote is of another TEE", found, tee.name)
+    return parsed
+
+
+def _agreement(
+    data: bytes,
+    parsed: Quote,
+    pck: PckIdentity,
+    material: ParsedCollateral,
+    verdict: TcbVerdict | None,
+    opinion: Opinion,
+) -> Iterator[Finding]:
+    """Finding ``dcap.disagreement``."""
+    different = agreement.differing_fields(data, parsed, pck)
+    if opinion.claims:
+        different += agreement.differing_claims(opinion.claims, pck, material, verdict)
+    if different:
+        yield _disagreement(different)
 
 
 def _described(
