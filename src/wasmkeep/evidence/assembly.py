@@ -61,9 +61,16 @@ def assemble(data: bytes, material: Material | None = None) -> AnyEvidence:
         return _of_report(*bare_report(data, material))
     if kind in (EvidenceKind.NITRO, EvidenceKind.CCA, EvidenceKind.TPM_QUOTE, EvidenceKind.TRUSTZONE):
         raise unsupported(kind)
-    message = "these bytes are no evidence"
     raise Rejected(
-        Finding("evidence.unknown", Kind.UNSUPPORTED, message, str(kind), "a report, quote or collection")
+        Finding(
+            "evidence.unknown",
+            Kind.UNSUPPORTED,
+            "these bytes are no evidence",
+            str(kind),
+            "a report, quote or collection",
+            "wasmkeep: kinds of evidence",
+            advice="give the report, quote or collection itself; certificates belong into the material",
+        )
     )
 
 

@@ -50,7 +50,10 @@ def read(data: bytes) -> tuple[str, dict[str, bytes]]:
     ``cmw.type``."""
     if len(data) > MAX_COLLECTION_SIZE:
         found, required = f"{len(data)} bytes", f"≤ {MAX_COLLECTION_SIZE} bytes"
-        raise Rejected(Finding("cmw.size", Kind.MALFORMED, "too long", found, required))
+        message, advice = "the collection is too long", "get the collection again, whole"
+        raise Rejected(
+            Finding("cmw.size", Kind.MALFORMED, message, found, required, "RFC 9999, 3.3", advice=advice)
+        )
     # Arrays, maps and tags of CBOR begin with a byte from 80h on, which no JSON text does.
     form = Form.CBOR if data[:1] >= b"\x80" else Form.JSON
     members = _members(data, form)
@@ -117,5 +120,6 @@ def _not_ours() -> Rejected:
             "",
             " or ".join(COLLECTION_TYPES.values()),
             "RFC 9999, 3.3",
+            advice="take the evidence out of it, and give that",
         )
     )

@@ -84,4 +84,9 @@ REQUIRED: Final = {
 
 def malformed(message: str, found: str, required: str) -> Rejected:
     """The refusal ``cmw.malformed``."""
-    return Rejected(Finding("cmw.malformed", Kind.MALFORMED, message, found, required, "RFC 9999, 3"))
+    return Rejected(
+        Finding(
+            "cmw.malformed", Kind.MALFORMED, message, found, required, "RFC 9999, 3",
+            advice="get the collection again, whole",
+        )
+    )  # fmt: skip

@@ -82,9 +82,16 @@ def check(claims: Claims) -> None:
     ``ear.malformed``."""
     profile = claims.get("eat_profile")
     if profile != EAR_PROFILE:
-        message = "the token is of another profile"
         raise Rejected(
-            Finding("ear.profile", Kind.UNSUPPORTED, message, str(profile)[:80], EAR_PROFILE, _SECTION)
+            Finding(
+                "ear.profile",
+                Kind.UNSUPPORTED,
+                "the token is of another profile",
+                str(profile)[:80],
+                EAR_PROFILE,
+                _SECTION,
+                advice="ask the verifier for a result of this profile",
+            )
         )
     for name in ("iat", "exp"):
         value = claims.get(name)
@@ -117,8 +124,9 @@ def nonce_text(nonce: bytes) -> str:
 
 def malformed(message: str, found: str) -> Rejected:
     """The refusal ``ear.malformed``."""
+    required, advice = "an attestation result (EAR)", "get the token again from who issued it"
     return Rejected(
-        Finding("ear.malformed", Kind.MALFORMED, message, found, "an attestation result (EAR)", _SECTION)
+        Finding("ear.malformed", Kind.MALFORMED, message, found, required, _SECTION, advice=advice)
     )
 
 

@@ -267,8 +267,16 @@ def _from_base64url(part: bytes) -> bytes:
     return data
 
 
+_OF_THE_KEY = ("ear.algorithm", "ear.signer", "ear.signature")
+_ADVICE = {
+    "ear.time": "ask for a new result; check the clock",
+    "ear.nonce": "ask for a result that answers this nonce",
+}
+
+
 def _refuse(check: str, message: str, found: str, required: str) -> NoReturn:
-    of_the_key = check in ("ear.algorithm", "ear.signer", "ear.signature")
+    of_the_key = check in _OF_THE_KEY
     section = "RFC 8725, 3" if of_the_key else "draft-ietf-rats-ear-04, 3"
     meaning = "nobody vouches for it: it was altered, or another signed it" if of_the_key else ""
-    raise Rejected(Finding(check, Kind.UNTRUSTED, message, found, required, section, meaning))
+    advice = _ADVICE.get(check, "ask the verifier for the result again, and for its public key")
+    raise Rejected(Finding(check, Kind.UNTRUSTED, message, found, required, section, meaning, advice))

@@ -63,4 +63,9 @@ def decode(data: bytes) -> HclReport:
 
 def _malformed(found: str, required: str) -> Rejected:
     message = "not a report as Azure's paravisor wraps it"
-    return Rejected(Finding("snp.hcl", Kind.MALFORMED, message, found, required, "Azure HCL report format"))
+    return Rejected(
+        Finding(
+            "snp.hcl", Kind.MALFORMED, message, found, required, "Azure HCL report format",
+            advice="read it again from the virtual TPM, index 0x01400001",
+        )
+    )  # fmt: skip
