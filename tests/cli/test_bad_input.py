@@ -120,7 +120,7 @@ def test_a_policy_that_cannot_be_read(user: User) -> None:
     [
         ("platform = ['snp']", "p.toml:1: unknown key 'platform'"),
         ("\nsimulated = true", "p.toml:2:"),
-        ("platforms = ['sgx']", "p.toml:1:"),
+        ("platforms = ['nitro']", "p.toml:1:"),
         ("platforms = [", "p.toml"),
         ("\udcff", "p.toml"),
     ],

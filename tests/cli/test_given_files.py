@@ -52,7 +52,7 @@ def test_what_the_shell_has_opened_is_read() -> None:
 
 
 def test_standard_input_is_read(user: User) -> None:
-    done = user.run("policy", "check", "/dev/stdin", stdin=b"platforms = ['sgx']")
+    done = user.run("policy", "check", "/dev/stdin", stdin=b"platforms = ['nitro']")
     assert done.returncode == 67
     assert "/dev/stdin:1:" in done.stderr.decode()
 
