@@ -46,7 +46,7 @@ class EndorsedIdentity:
     """The platform that a VCEK or VLEK speaks for.
 
     ``product`` is the generation (``Milan``), ``product_name`` the certificate's spelling (``Milan-B0``);
-    ``hw_id`` is without a tag (64 bytes, on Turin 8) and None in a VLEK; ``csp_id`` names the cloud in a VLEK.
+    ``hw_id`` is without a tag (64 bytes, on Turin 8) and None in a VLEK; ``csp_id`` names a VLEK's cloud.
     """
 
     struct_version: int
