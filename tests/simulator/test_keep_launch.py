@@ -182,5 +182,5 @@ def test_two_keeps_of_one_image_share_nothing_but_their_measurement(cpu: str) ->
 
 def test_the_folder_of_endorsements_names_nothing_secret() -> None:
     booted = machine(cpu="process")
-    assert {path.name for path in booted.kds.iterdir()} == {"vcek", "cek", "sev"}
+    assert {path.name for path in booted.kds.iterdir()} == {"vcek", "vlek", "cek", "sev"}
     assert not [path for path in Path(booted.kds).rglob("*") if path.suffix == ".key"]
