@@ -66,17 +66,21 @@ def _rate(metric: str, rates: dict[str, float], ours: str, peer: str, reference:
 
 
 def _each(work: Callable[[], object], times: int) -> Subject:
-    """Milliseconds of this thread's processor time for each of the ``times`` that ``work`` does it; the first
-    call only warms caches up, since what ran before did something else."""
+    """Milliseconds of this thread's processor time for each of the ``times`` that ``work`` does it: least of
+    a few calls, as what else the machine does only adds. The first one only warms caches up, since what ran
+    before did something else."""
 
     async def run() -> float:
         work()
-        began = time.thread_time_ns()
-        for _ in range(_REPEATED):
-            work()
-        return (time.thread_time_ns() - began) / 1e6 / times / _REPEATED
+        return min(_taken(work) for _ in range(_REPEATED)) / times
 
     return run
+
+
+def _taken(work: Callable[[], object]) -> float:
+    began = time.thread_time_ns()
+    work()
+    return (time.thread_time_ns() - began) / 1e6
 
 
 def _snp_subjects() -> dict[str, Subject]:

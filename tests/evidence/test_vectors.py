@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.evidence.vectors import (
     with_reports,
 )
 from wasmkeep.evidence import NO_LISTS_SEEN, UNBOUND, Policy, Rejected, verify
+from wasmkeep.evidence.errors import Finding
 from wasmkeep.evidence.roots import AMD_ROOTS
 from wasmkeep.evidence.snp import chain
 from wasmkeep.evidence.snp.bits import GuestPolicyBit, abi_of, format_abi
@@ -27,6 +29,7 @@ from wasmkeep.evidence.snp.certificates import RevocationList, load_authority, l
 from wasmkeep.evidence.snp.endorsement import read_endorsement
 from wasmkeep.evidence.snp.products import layout_of
 from wasmkeep.evidence.snp.report import parse
+from wasmkeep.evidence.snp.revocation import Revocation, RevocationStatus
 from wasmkeep.evidence.snp.tcb import Tcb
 
 pytestmark = needs_vectors
@@ -37,7 +40,13 @@ REFUSED_FOR = {
 }
 
 
-RULES = chain.RevocationRules(required=True, max_age=plain().revocation.max_age, not_older_than=NO_LISTS_SEEN)
+RULES = replace(plain().revocation, required=True)
+
+
+def _revocation(
+    authority: chain.AuthenticAuthority, crl: Callable[[], RevocationList] | None, at: datetime
+) -> tuple[Revocation, tuple[Finding, ...]]:
+    return chain.revocation(authority, crl, RULES, at, not_older_than=NO_LISTS_SEEN)
 
 
 def _tcb(facts: dict[str, int]) -> Tcb:
@@ -174,14 +183,12 @@ def test_revoked_intermediate() -> None:
     ark = load_authority(vector.read("ark.der"), "ARK")
     revoked = load_authority(vector.read("ask-revoked.der"), "ASK")
     authority = chain.authenticate_authority(ark, revoked, AMD_ROOTS)
-    _, findings = chain.revocation(authority, _list(vector, authority), RULES, vector.at)
+    _, findings = _revocation(authority, _list(vector, authority), vector.at)
     assert [finding.check for finding in findings] == ["snp.crl.revoked"]
 
-    status, findings = chain.revocation(
-        _authority("Genoa"), _list(vector, _authority("Genoa")), RULES, vector.at
-    )
+    status, findings = _revocation(_authority("Genoa"), _list(vector, _authority("Genoa")), vector.at)
     assert findings == ()
-    assert status.status is chain.RevocationStatus.FRESH
+    assert status.status is RevocationStatus.FRESH
 
 
 def test_a_list_out_of_date_is_not_a_list() -> None:
@@ -190,10 +197,10 @@ def test_a_list_out_of_date_is_not_a_list() -> None:
     crl = vector.expected["crl"]
     at = datetime.fromisoformat(vector.expected["verify_with_crl_at"])
     milan = _authority("Milan")
-    status, findings = chain.revocation(milan, _list(vector, milan), RULES, at)
+    status, findings = _revocation(milan, _list(vector, milan), at)
     assert (findings, status.issued) == ((), datetime.fromisoformat(crl["valid_from"]))
-    _, findings = chain.revocation(
-        _authority("Milan"), _list(vector, _authority("Milan")), RULES, datetime(2026, 11, 23, tzinfo=UTC)
+    _, findings = _revocation(
+        _authority("Milan"), _list(vector, _authority("Milan")), datetime(2026, 11, 23, tzinfo=UTC)
     )
     assert [finding.check for finding in findings] == ["snp.crl.expired"]
 

@@ -85,10 +85,9 @@ def _verify_chain(material: Material, policy: Policy, at: datetime) -> None:
         read_endorsement(key.certificate)
         certificates = (key.certificate, *certificates)
     findings = list(chain.dates(certificates, at))
-    rules = chain.RevocationRules(policy.revocation.required, policy.revocation.max_age, NO_LISTS_SEEN)
     crl = material.crl
     listed = None if crl is None else lambda: chain.authentic_list(crl, authority)
-    findings += chain.revocation(authority, listed, rules, at)[1]
+    findings += chain.revocation(authority, listed, policy.revocation, at, not_older_than=NO_LISTS_SEEN)[1]
     if findings:
         raise Rejected(*findings)
 

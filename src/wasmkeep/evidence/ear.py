@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
+from wasmkeep.evidence.snp.revocation import Revocation, RevocationStatus
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,8 +13,8 @@ from wasmkeep.evidence.policy import Policy, RevocationPolicy, SgxPolicy, SnpPol
 from wasmkeep.evidence.policy_pins_intel import pinned_sgx, pinned_tdx
 from wasmkeep.evidence.policy_pins_snp import pinned_snp
 from wasmkeep.evidence.result import AttestationResult
-from wasmkeep.evidence.snp.chain import RevocationStatus
 from wasmkeep.evidence.snp.facts import SnpFacts
+from wasmkeep.evidence.snp.revocation import RevocationStatus
 
 __all__ = ["pinned"]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
 from wasmkeep.evidence.errors import Finding, Kind, Rejected
+from wasmkeep.evidence.snp.revocation import Revocation, RevocationStatus
 
 __all__ = [
     "MAX_CERTIFICATE_SIZE",
@@ -107,7 +109,7 @@ class Endorsement(Signed):
     extensions: tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RevocationList:
     """A CRL. ``number`` is its CRL number, None where it has none."""
 
@@ -118,6 +120,15 @@ class RevocationList:
     serials: frozenset[int]
     signature: bytes
     signed_part: bytes
+
+    @cached_property
+    def fresh(self) -> Revocation:
+        """What it says where it is in date: the same for every verdict."""
+        return Revocation(RevocationStatus.FRESH, self.issued, self.next_update, self.number)
+
+    @cached_property
+    def stale(self) -> Revocation:
+        return Revocation(RevocationStatus.STALE, self.issued, self.next_update, self.number)
 
 
 # Every real VCEK and VLEK has serial number 0, which RFC 5280 forbids: `cryptography` warns once on loading

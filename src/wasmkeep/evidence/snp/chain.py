@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -35,13 +35,14 @@ from wasmkeep.evidence.snp.certificates import (
     Signed,
     load_crl,
 )
+from wasmkeep.evidence.snp.revocation import Revocation, RevocationStatus
+
+if TYPE_CHECKING:
+    from wasmkeep.evidence.policy import RevocationPolicy
 
 __all__ = [
     "AuthenticAuthority",
     "AuthenticKey",
-    "Revocation",
-    "RevocationRules",
-    "RevocationStatus",
     "authentic_list",
     "authenticate_authority",
     "authenticate_key",
@@ -69,40 +70,18 @@ class AuthenticAuthority:
         return self.ask.common_name.startswith(_VLEK_AUTHORITY)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class AuthenticKey:
     """An endorsement key with its chain. Made by `authenticate_key` only; equal to nothing but itself."""
 
     authority: AuthenticAuthority
     certificate: Endorsement
 
-
-class RevocationStatus(StrEnum):
-    FRESH = "fresh"
-    """A list of the root's, in date; nothing that vouches for the evidence is on it."""
-    ABSENT = "no list, and the policy does not require one"
-    STALE = "a list out of date, and the policy does not require one"
-
-
-class Revocation(NamedTuple):
-    """What the revocation list said. ``issued``, ``next_update`` and ``number`` are None without a list."""
-
-    status: RevocationStatus
-    issued: datetime | None = None
-    next_update: datetime | None = None
-    number: int | None = None
-
-
-class RevocationRules(NamedTuple):
-    """``required``: a list in date must be there; ``in_date``: one that is there must be. ``max_age``: since
-    it was ``retrieved``, or since its issue where that is None. ``not_older_than``: the newest issue date
-    this tenant has seen, by root pin (``sha256:…``); a root it lacks has none seen."""
-
-    required: bool
-    max_age: timedelta
-    not_older_than: Mapping[str, datetime]
-    in_date: bool = True
-    retrieved: datetime | None = None
+    @cached_property
+    def valid(self) -> tuple[datetime, datetime]:
+        """From when until when all three certificates are."""
+        whole = (self.certificate, self.authority.ask, self.authority.ark)
+        return max(one.not_before for one in whole), min(one.not_after for one in whole)
 
 
 def authenticate_authority(
@@ -155,11 +134,18 @@ def authentic_list(crl: bytes, authority: AuthenticAuthority) -> RevocationList:
 def revocation(
     authority: AuthenticAuthority,
     crl: Callable[[], RevocationList] | None,
-    rules: RevocationRules,
+    rules: RevocationPolicy,
     at: datetime,
+    *,
+    not_older_than: Mapping[str, datetime],
+    retrieved: datetime | None = None,
 ) -> tuple[Revocation, tuple[Finding, ...]]:
-    """Step 4. ``crl`` gives the authentic list, None where none came. Findings ``snp.crl.…``: ``missing``,
-    those of `authentic_list`, ``not-yet-valid``, ``expired``, ``too-old``, ``rollback``, ``revoked``."""
+    """Step 4. ``crl`` gives the authentic list, None where none came; the policy's maximum age counts from
+    when it was ``retrieved``, or from its issue where that is None. ``not_older_than``: the newest issue date
+    this tenant has seen, by root pin (``sha256:…``); a root it lacks has none seen.
+
+    Findings ``snp.crl.…``: ``missing``, those of `authentic_list`, ``not-yet-valid``, ``expired``,
+    ``too-old``, ``rollback``, ``revoked``."""
     if crl is None:
         return Revocation(RevocationStatus.ABSENT), (_missing(authority.root),) if rules.required else ()
     try:
@@ -167,14 +153,13 @@ def revocation(
     except Rejected as rejected:
         return Revocation(RevocationStatus.ABSENT), rejected.findings
     findings = _revoked(parsed, authority)
-    rollback = _rollback(parsed, authority.root, rules) if rules.not_older_than else None
+    rollback = _rollback(parsed, authority.root, not_older_than) if not_older_than else None
     if rollback is not None:
         findings.append(rollback)
-    stale = _stale(parsed, rules, at)
+    stale = _stale(parsed, rules.max_age, retrieved, at)
     if stale is not None and (rules.required or rules.in_date):
         findings.append(stale)
-    status = RevocationStatus.FRESH if stale is None else RevocationStatus.STALE
-    return Revocation(status, parsed.issued, parsed.next_update, parsed.number), tuple(findings)
+    return parsed.fresh if stale is None else parsed.stale, tuple(findings)
 
 
 def _missing(root: Root) -> Finding:
@@ -208,27 +193,29 @@ def _revoked(crl: RevocationList, authority: AuthenticAuthority) -> list[Finding
     ]
 
 
-def _rollback(crl: RevocationList, root: Root, rules: RevocationRules) -> Finding | None:
-    newest = rules.not_older_than.get(root.pin)
+def _rollback(crl: RevocationList, root: Root, not_older_than: Mapping[str, datetime]) -> Finding | None:
+    newest = not_older_than.get(root.pin)
     if newest is None or crl.issued >= newest:
         return None
     message = "the revocation list is older than one already seen"
     return _crl("rollback", message, f"issued {crl.issued:%Y-%m-%d}", f"≥ {newest:%Y-%m-%d}", advice=_FETCH)
 
 
-def _stale(crl: RevocationList, rules: RevocationRules, at: datetime) -> Finding | None:
+def _stale(
+    crl: RevocationList, max_age: timedelta, retrieved: datetime | None, at: datetime
+) -> Finding | None:
     if at < crl.issued:
         message = "the revocation list is from the future"
         return _crl("not-yet-valid", message, f"issued {crl.issued}", f"≤ {at}", advice="check the clock")
     if at > crl.next_update:
         message = "the revocation list is out of date, so nobody knows what was revoked since"
         return _crl("expired", message, f"until {crl.next_update}", f"≥ {at}", advice=_FETCH)
-    age = at - (rules.retrieved or crl.issued)
-    if age > rules.max_age:
-        since = "issued" if rules.retrieved is None else "retrieved"
+    age = at - (retrieved or crl.issued)
+    if age > max_age:
+        since = "issued" if retrieved is None else "retrieved"
         message = "the revocation list is older than the policy allows"
         found = f"{since} {age.days} days before"
-        return _crl("too-old", message, found, f"≤ {rules.max_age.days} days", advice=_FETCH)
+        return _crl("too-old", message, found, f"≤ {max_age.days} days", advice=_FETCH)
     return None
 
 

@@ -125,16 +125,17 @@ def verify(
     genuine = authenticate(evidence, policy, memory)
     authority = genuine.key.authority
     # 7
-    findings = list(chain.dates((genuine.key.certificate, authority.ask, authority.ark), at))
-    revocation_rules = chain.RevocationRules(
-        policy.revocation.required,
-        policy.revocation.max_age,
-        crl_not_older_than,
-        policy.revocation.in_date,
-        crl_retrieved,
-    )
+    findings: list[Finding] = []
+    begin, end = genuine.key.valid
+    if not begin <= at <= end:
+        findings += chain.dates((genuine.key.certificate, authority.ask, authority.ark), at)
     revocation, revocation_findings = chain.revocation(
-        authority, _list_of(evidence.crl, authority, memory), revocation_rules, at
+        authority,
+        _list_of(evidence.crl, authority, memory),
+        policy.revocation,
+        at,
+        not_older_than=crl_not_older_than,
+        retrieved=crl_retrieved,
     )
     findings += revocation_findings
     # 8 to 26

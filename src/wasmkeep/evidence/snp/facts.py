@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wasmkeep.evidence.snp.chain import Revocation
 from wasmkeep.evidence.snp.report import Report
+from wasmkeep.evidence.snp.revocation import Revocation
 from wasmkeep.evidence.snp.tcb import Tcb
 
 __all__ = ["SnpFacts"]

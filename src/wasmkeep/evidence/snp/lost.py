@@ -17,8 +17,8 @@ from wasmkeep.evidence.snp.case import (
     minimum_report_version,
     minimum_tcb,
 )
-from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 from wasmkeep.evidence.snp.report import UNDESCRIBED
+from wasmkeep.evidence.snp.revocation import Revocation, RevocationStatus
 
 __all__ = ["of_the_launch", "of_the_platform", "of_the_session"]
 

@@ -8,9 +8,9 @@ from wasmkeep import __version__
 from wasmkeep.evidence.binding import Unbound
 from wasmkeep.evidence.result import AttestationResult
 from wasmkeep.evidence.snp.case import Case, reference
-from wasmkeep.evidence.snp.chain import Revocation, RevocationStatus
 from wasmkeep.evidence.snp.facts import SnpFacts
 from wasmkeep.evidence.snp.lost import of_the_session
+from wasmkeep.evidence.snp.revocation import Revocation
 from wasmkeep.evidence.snp.standing import Standing
 
 __all__ = ["result"]
@@ -45,7 +45,7 @@ def result(
         host_data_bound=not isinstance(case.host_data, Unbound),
         chip=standing.chip_rule,
         tcb=standing.tcb,
-        revocation=_describe(revocation),
+        revocation=revocation.words,
         policy_checks=standing.policy_checks,
         lost_protections=(
             *standing.lost_first,
@@ -76,9 +76,3 @@ def _facts(case: Case, standing: Standing, revocation: Revocation) -> SnpFacts:
         provisional=standing.provisional,
         revocation=revocation,
     )
-
-
-def _describe(revocation: Revocation) -> str:
-    if revocation.status is RevocationStatus.FRESH and revocation.next_update is not None:
-        return f"CRL fresh, until {revocation.next_update.date()}"
-    return revocation.status.value
