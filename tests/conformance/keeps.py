@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import tempfile
 import time
@@ -14,15 +15,18 @@ import wasmtime
 
 from tests.keep.bare_machine import KvmMachine, Machine, ProcessMachine, configuration_page
 from tests.keep.wire import Outcome, Relay
+from tests.tenant.bare import BUILD
 from wasmkeep.hardware.kvm import Kvm
 from wasmkeep.image import MachineKind, read_image
 from wasmkeep.protocol.binding import Field, salted_digest
 from wasmkeep.protocol.events import Salts, Shipment
 from wasmkeep.protocol.statements import Exited
+from wasmkeep.tenant import wasmtime_facts
 from wasmkeep.tenant.package import DeliveredFile, Delivery, invocation
 from wasmkeep.tenant.program import Program
 
 KINDS = tuple(MachineKind)
+_LARGE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +119,34 @@ def in_wasmtime(wasm: bytes, given: Given) -> Result:
         config.env = given.environment
         config.stdin_file, config.stdout_file, config.stderr_file = str(standard), str(output), str(errors)
         config.preopen_dir(str(root), "/")
-        code = _run(wasm, config)
+        code = start_in_wasmtime(wasm, config)
         return Result(code, output.read_bytes(), errors.read_bytes())
 
 
 @functools.cache
 def _engine() -> wasmtime.Engine:
-    return wasmtime.Engine()
+    """What wasmtime's results are does not hang on its optimizations; how long it compiles does."""
+    config = wasmtime.Config()
+    config.cranelift_opt_level = "none"
+    return wasmtime.Engine(config)
 
 
 @functools.lru_cache(maxsize=2)
 def _module(wasm: bytes) -> wasmtime.Module:
-    return wasmtime.Module(_engine(), wasm)
+    """Large ones are kept from one test run to the next."""
+    if len(wasm) < _LARGE:
+        return wasmtime.Module(_engine(), wasm)
+    key = hashlib.sha256(wasm + wasmtime_facts.VERSION.encode()).hexdigest()[:32]
+    kept = BUILD / f"wasmtime-{key}.cwasm"
+    if not kept.exists():
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(wasmtime.Module(_engine(), wasm).serialize())
+        partial.rename(kept)
+    return wasmtime.Module.deserialize_file(_engine(), str(kept))
 
 
-def _run(wasm: bytes, config: wasmtime.WasiConfig) -> int:
+def start_in_wasmtime(wasm: bytes, config: wasmtime.WasiConfig) -> int:
+    """The exit code of a run with whatever ``config`` gives it; a trap is raised as wasmtime raises it."""
     store = wasmtime.Store(_engine())
     store.set_wasi(config)
     linker = wasmtime.Linker(_engine())

@@ -57,9 +57,12 @@ def zig_cc(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def built(name: str, source: Path, *flags: str) -> Path:
-    """``source`` compiled, kept under the digest of everything it was made from."""
-    key = hashlib.sha256(source.read_bytes() + repr(flags).encode()).hexdigest()[:16]
+def built(name: str, source: Path, *flags: str, also: str = "") -> Path:
+    """``source`` compiled, kept under the digest of everything it was made from.
+
+    :param also: the text of whatever else is compiled with it, of which only the names are in ``flags``.
+    """
+    key = hashlib.sha256(source.read_bytes() + repr((flags, also)).encode()).hexdigest()[:16]
     output = BUILD / f"{name}-{key}"
     if not output.exists():
         BUILD.mkdir(parents=True, exist_ok=True)

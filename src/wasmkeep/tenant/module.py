@@ -85,7 +85,8 @@ def _check_header(wasm: bytes) -> None:
             found="the component model's version field, 0d 00 01 00",
             required="a core module, 01 00 00 00",
             meaning="nothing was sent",
-            remedy="rebuild it for WASI preview 1 (for example the target wasm32-wasip1)",
+            remedy="rebuild it for WASI preview 1 (for example the target wasm32-wasip1); no adapter and no step "
+            "that makes a component is needed",
         )
     if version != _CORE:
         raise malformed("its version is unknown", found=version.hex(" "), required="01 00 00 00")
@@ -148,7 +149,7 @@ def _check_imports(module: Module) -> None:
     if foreign:
         listed = ", ".join(f"{x.module}.{x.name}" for x in foreign[:5])
         more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
-        known = wasi_imports.foreign_module(foreign[0].module)
+        known = next(filter(None, (wasi_imports.foreign_import(x.module, x.name) for x in foreign)), None)
         raise ProgramError(
             "program.import",
             f"the program needs {known[0] if known else 'functions that are not WASI preview 1'}",

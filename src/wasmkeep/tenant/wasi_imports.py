@@ -12,7 +12,7 @@ from typing import Final
 
 from wasmkeep.tenant.wasm_types import FunctionType, ValueType
 
-__all__ = ["FUNCTIONS", "MODULE", "NUMBERS", "foreign_module"]
+__all__ = ["FUNCTIONS", "MODULE", "NUMBERS", "foreign_import"]
 
 MODULE: Final = "wasi_snapshot_preview1"
 
@@ -77,27 +77,41 @@ FUNCTIONS: Final = MappingProxyType({name: _function_type(text) for name, text i
 NUMBERS: Final = MappingProxyType({name: number for number, name in enumerate(_SIGNATURES)})
 
 _PREVIEW1 = "rebuild it for WASI preview 1 (for example the target wasm32-wasip1)"
+_BEFORE_COMPONENT = f"{_PREVIEW1}; no adapter and no step that makes a component is needed"
 _NO_BROWSER = "rebuild it for WASI preview 1, without wasm-bindgen"
 
 _FOREIGN_NAMES: Final = {
     "wasi_unstable": ("WASI snapshot 0 (wasi_unstable)", _PREVIEW1),
-    "wasi_snapshot_preview2": ("WASI preview 2", _PREVIEW1),
+    "wasi_snapshot_preview2": ("WASI preview 2", _BEFORE_COMPONENT),
     "wasi": ("threads (wasi-threads)", "build it without threads"),
     "wbg": ("a JavaScript host (wasm-bindgen)", _NO_BROWSER),
     "gojs": ("a JavaScript host (Go's js/wasm)", "build it with GOOS=wasip1"),
     "go": ("a JavaScript host (Go's js/wasm)", "build it with GOOS=wasip1"),
 }
 _FOREIGN_PREFIXES: Final = {
-    "wasi:": ("WASI preview 2 or later", _PREVIEW1),
+    "wasi:": ("WASI preview 2 or later", _BEFORE_COMPONENT),
+    "cm32p2": ("the component model", _BEFORE_COMPONENT),
+    "[export]": ("the component model", _BEFORE_COMPONENT),
+    "wasix_": ("WASIX", _PREVIEW1),
     "wasi_ephemeral_": ("a WASI proposal beyond preview 1", _PREVIEW1),
     "GOT.": ("dynamic linking (imports GOT)", "link the program statically"),
     "__wbindgen": ("a JavaScript host (wasm-bindgen)", _NO_BROWSER),
 }
 
 
-def foreign_module(module: str) -> tuple[str, str] | None:
-    """What an import from ``module`` means where that is well known: (name of the feature, remedy)."""
+_FOREIGN_FUNCTIONS: Final = {
+    "abort": ("AssemblyScript's own host", "build it with @assemblyscript/wasi-shim"),
+    "emscripten_": ("Emscripten's JavaScript host", "build it with -sSTANDALONE_WASM, as a command"),
+    "invoke_": ("Emscripten's JavaScript host", "build it with -sSTANDALONE_WASM and without exceptions"),
+    "_emscripten_": ("Emscripten's JavaScript host", "build it with -sSTANDALONE_WASM, as a command"),
+}
+"""By the beginning of the name, where the module is ``env``, which says nothing."""
+
+
+def foreign_import(module: str, name: str) -> tuple[str, str] | None:
+    """What an import means that is not preview 1's, where that is well known: (name of the feature, remedy)."""
     known = _FOREIGN_NAMES.get(module)
     if known is not None:
         return known
-    return next((known for prefix, known in _FOREIGN_PREFIXES.items() if module.startswith(prefix)), None)
+    table, text = (_FOREIGN_FUNCTIONS, name) if module == "env" else (_FOREIGN_PREFIXES, module)
+    return next((known for prefix, known in table.items() if text.startswith(prefix)), None)
