@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from benchmarks import cli, cpu, demo, idle, python, start, verify
+from benchmarks import cli, cpu, demo, idle, python, start, verify, wasi
 from benchmarks.hosting import BUILD, own_folders
 from benchmarks.results import Result, table, write
 from wasmkeep.cli.console import Console
@@ -23,6 +23,7 @@ BENCHES: Mapping[str, Bench] = {
     "idle": idle.measure,
     "cpu": cpu.measure,
     "python": python.measure,
+    "wasi": wasi.measure,
     "cli": cli.measure,
     "demo": demo.measure,
     "verify": verify.measure,

@@ -12,20 +12,25 @@ __all__ = ["Peer"]
 
 
 class Peer:
-    """A program in plain wasmtime: default settings, this computer's own CPU, WASI with arguments alone.
+    """A program in plain wasmtime: default settings, this computer's own CPU, WASI with arguments and at most
+    one folder.
 
     Every `run` is what a warm start is there: the precompiled module mapped from its file, a new store, a new
     instance, the program to its end.
     """
 
-    def __init__(self, program: Path, folder: Path) -> None:
-        """Compiles, unless ``folder`` has it from before. Raises OSError, WasmtimeError."""
+    def __init__(self, program: Path, folder: Path, *, root: Path | None = None) -> None:
+        """Compiles, unless ``folder`` has it from before. ``root``: what the program sees as ``/``.
+
+        Raises OSError, WasmtimeError.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         wasm = program.read_bytes()
         key = hashlib.sha256(wasm + metadata.version("wasmtime").encode()).hexdigest()
         self._engine = wasmtime.Engine()
         self._linker = wasmtime.Linker(self._engine)
         self._linker.define_wasi()
+        self._root = root
         self._name = program.name
         self._compiled = folder / f"{key}.cwasm"
         self._output = folder / f"{program.name}.out"
@@ -40,6 +45,8 @@ class Peer:
         wasi = wasmtime.WasiConfig()
         wasi.argv = (self._name, *arguments)
         wasi.stdout_file = str(self._output)
+        if self._root is not None:
+            wasi.preopen_dir(str(self._root), "/")
         store = wasmtime.Store(self._engine)
         store.set_wasi(wasi)
         instance = self._linker.instantiate(store, module)

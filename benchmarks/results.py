@@ -61,10 +61,10 @@ def median(samples: list[float]) -> float:
 
 def table(results: list[Result]) -> str:
     """Lines for people."""
-    lines = [f"{'bench':<8} {'metric':<20} {'value':>12} {'unit':<4} {'ratio':>6}  {'goal':<12} reference"]
+    lines = [f"{'bench':<8} {'metric':<28} {'value':>12} {'unit':<4} {'ratio':>6}  {'goal':<12} reference"]
     for r in results:
-        ratio = "" if r.ratio is None else f"{r.ratio:.2f}"
-        figure = f"{r.bench:<8} {r.metric:<20} {r.value:>12.3f} {r.unit:<4} {ratio:>6}"
+        ratio = "" if r.ratio is None else f"{r.ratio:.3g}"
+        figure = f"{r.bench:<8} {r.metric:<28} {r.value:>12.3f} {r.unit:<4} {ratio:>6}"
         lines.append(f"{figure}  {r.verdict:<12} {r.reference}".rstrip())
     return "\n".join(lines)
 
