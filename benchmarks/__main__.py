@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from benchmarks import cli, cpu, demo, idle, python, start, verify, wasi
+from benchmarks import cli, cpu, demo, files, idle, python, start, verify, wasi
 from benchmarks.hosting import BUILD, own_folders
 from benchmarks.results import Result, table, write
 from wasmkeep.cli.console import Console
@@ -24,6 +24,7 @@ BENCHES: Mapping[str, Bench] = {
     "cpu": cpu.measure,
     "python": python.measure,
     "wasi": wasi.measure,
+    "files": files.measure,
     "cli": cli.measure,
     "demo": demo.measure,
     "verify": verify.measure,
