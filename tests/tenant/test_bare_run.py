@@ -149,6 +149,105 @@ FEATURES = {
         """(call $out (i32.add (i32.extend8_s (i32.const 0x17f))
              (i32.trunc_sat_f64_u (f64.const -5))))""",
     ),
+    "exactly to the end": (
+        """(memory (export "memory") 1) (data $d "abcd") (table $t 3 funcref) (elem $e func $f $f)
+           (func $f)""",
+        """(memory.init $d (i32.const 65532) (i32.const 0) (i32.const 4))
+           (memory.init $d (i32.const 65536) (i32.const 4) (i32.const 0))
+           (memory.fill (i32.const 65536) (i32.const 1) (i32.const 0))
+           (memory.copy (i32.const 65534) (i32.const 65532) (i32.const 2))
+           (table.init $t $e (i32.const 1) (i32.const 0) (i32.const 2))
+           (table.init $t $e (i32.const 3) (i32.const 2) (i32.const 0))
+           (table.copy (i32.const 3) (i32.const 3) (i32.const 0))
+           (table.fill $t (i32.const 3) (ref.null func) (i32.const 0))
+           (elem.drop $e) (data.drop $d) (elem.drop $e) (data.drop $d)
+           (call $out (i32.add (i32.load8_u (i32.const 65535))
+             (ref.is_null (table.get $t (i32.const 2)))))""",
+    ),
+    "copies that overlap": (
+        """(memory (export "memory") 1) (data (i32.const 0) "\\01\\02\\03\\04\\05\\06\\07\\08")
+           (type $t (func (result i32))) (table $t funcref (elem $a $b $c $a $a))
+           (func $a (result i32) (i32.const 1)) (func $b (result i32) (i32.const 2))
+           (func $c (result i32) (i32.const 4))""",
+        """(memory.copy (i32.const 2) (i32.const 0) (i32.const 6))
+           (memory.copy (i32.const 0) (i32.const 1) (i32.const 6))
+           (table.copy (i32.const 1) (i32.const 0) (i32.const 3))
+           (table.copy (i32.const 0) (i32.const 1) (i32.const 3))
+           (call $out (i32.add
+             (i32.wrap_i64 (i64.rem_u (i64.load (i32.const 0)) (i64.const 1009)))
+             (i32.add (call_indirect $t (type $t) (i32.const 2))
+               (i32.mul (i32.const 10) (call_indirect $t (type $t) (i32.const 1))))))""",
+    ),
+    "tables among themselves": (
+        """(memory (export "memory") 1) (type $t (func (result i32)))
+           (table $a 2 funcref) (table $b 2 10 funcref) (table $c 0 funcref)
+           (elem $e funcref (ref.func $one) (ref.null func) (ref.func $two))
+           (elem (table $b) (offset (i32.const 1)) funcref (ref.func $two))
+           (func $one (result i32) (i32.const 1)) (func $two (result i32) (i32.const 2))""",
+        """(table.init $a $e (i32.const 0) (i32.const 1) (i32.const 2))
+           (table.copy $b $a (i32.const 0) (i32.const 1) (i32.const 1))
+           (drop (table.grow $c (table.get $b (i32.const 0)) (i32.const 3)))
+           (drop (table.grow $c (ref.null func) (i32.const 2)))
+           (table.copy $a $c (i32.const 0) (i32.const 2) (i32.const 2))
+           (call $out (i32.add
+             (i32.add (call_indirect $a (type $t) (i32.const 0)) (call_indirect $c (type $t) (i32.const 2)))
+             (i32.add (i32.mul (i32.const 10) (table.size $c))
+               (ref.is_null (table.get $a (i32.const 1))))))""",
+    ),
+    "extended constants": (
+        """(memory (export "memory") 1)
+           (global $wide i64 (i64.mul (i64.const 3)
+             (i64.sub (i64.const 10) (i64.add (i64.const 1) (i64.const 2)))))
+           (global $shown (export "shown") (mut i32)
+             (i32.mul (i32.const -5) (i32.sub (i32.const 1) (i32.const 2))))
+           (data (i32.mul (i32.const 200) (i32.add (i32.const 1) (i32.const 1))) "\\07")
+           (table 4 funcref) (elem (offset (i32.sub (i32.const 100) (i32.const 98))) func $f) (func $f)""",
+        """(global.set $shown (i32.add (global.get $shown) (i32.load8_u (i32.const 400))))
+           (call $out (i32.add (i32.add (global.get $shown) (i32.wrap_i64 (global.get $wide)))
+             (i32.sub (i32.const 2) (ref.is_null (table.get (i32.const 2))))))""",
+    ),
+    "every sign extension": (
+        '(memory (export "memory") 1)',
+        """(call $out (i32.and (i32.const 0x7fffffff) (i32.wrap_i64 (i64.add
+             (i64.add (i64.extend8_s (i64.const 0x80)) (i64.extend16_s (i64.const 0x18000)))
+             (i64.add (i64.extend32_s (i64.const 0x80000001)) (i64.extend_i32_s
+               (i32.add (i32.extend8_s (i32.const 0xff)) (i32.extend16_s (i32.const 0x8001)))))))))""",
+    ),
+    "every saturating conversion": (
+        '(memory (export "memory") 1)',
+        """(call $out (i32.and (i32.const 0x7fffffff) (i32.add
+             (i32.add
+               (i32.add (i32.trunc_sat_f32_s (f32.const 1e20)) (i32.trunc_sat_f32_u (f32.const -1)))
+               (i32.add (i32.trunc_sat_f64_s (f64.const -1e300)) (i32.trunc_sat_f64_u (f64.const nan))))
+             (i32.wrap_i64 (i64.add
+               (i64.add (i64.trunc_sat_f32_s (f32.const nan)) (i64.trunc_sat_f32_u (f32.const inf)))
+               (i64.add (i64.trunc_sat_f64_s (f64.const 1e19)) (i64.trunc_sat_f64_u (f64.const 2.5))))))))""",
+    ),
+    "values through blocks": (
+        """(memory (export "memory") 1)
+           (func $swap (param i32 i64) (result i64 i32) (local.get 1) (local.get 0))
+           (func $many (result i32 i32 i32 i32) (i32.const 1) (i32.const 2) (i32.const 3) (i32.const 4))""",
+        """(local $n i32)
+           (call $swap (i32.const 30) (i64.const 4)) (local.set $n) (i32.wrap_i64)
+           (block (param i32) (result i32 i32) (local.get $n))
+           (if (param i32) (result i32) (then (i32.const 2) (i32.mul)) (else))
+           (loop (param i32) (result i32)) (local.set $n)
+           (call $many) (i32.add) (i32.mul) (i32.sub) (local.get $n) (i32.add) (call $out)""",
+    ),
+    "simd as compilers use it": (
+        '(memory (export "memory") 1) (data (i32.const 0) "the quick brown fox jumps over it")',
+        """(local $v v128)
+           (local.set $v (i8x16.swizzle (v128.load (i32.const 0))
+             (v128.const i8x16 15 14 13 12 11 10 9 8 7 6 5 4 3 2 1 0)))
+           (local.set $v (v128.bitselect (local.get $v) (v128.load offset=16 (i32.const 0))
+             (i8x16.gt_u (local.get $v) (i8x16.splat (i32.const 110)))))
+           (v128.store (i32.const 64) (i8x16.shuffle 0 16 1 17 2 18 3 19 4 20 5 21 6 22 7 23
+             (local.get $v) (i32x4.trunc_sat_f32x4_s (f32x4.sqrt (f32x4.splat (f32.const 2e4))))))
+           (call $out (i32.add (i8x16.bitmask (i8x16.eq (local.get $v) (v128.load (i32.const 64))))
+             (i32.add (i16x8.extract_lane_s 3 (i16x8.extadd_pairwise_i8x16_u (local.get $v)))
+               (i32x4.extract_lane 2
+                 (i32x4.dot_i16x8_s (local.get $v) (v128.load32_splat (i32.const 68)))))))""",
+    ),
     "duplicate types": (
         """(type $a (func (param i32) (result i32))) (type $b (func (param i64)))
            (type $c (func (param i32) (result i32)))

@@ -216,6 +216,14 @@ def test_refused_inside_a_body_by_name(case: str) -> None:
     assert words in refused.value.message
 
 
+def test_constants_made_of_own_globals_are_refused_by_name() -> None:
+    wasm = wat(f"(module {MEMORY} (global $a i32 (i32.const 1)) (global i32 (global.get $a)) {START})")
+    with pytest.raises(ProgramError) as refused:
+        compiler.machine_code(wasm, DEFAULT_LEVEL)
+    assert refused.value.check == "program.unsupported"
+    assert "part of GC" in refused.value.message
+
+
 def test_invalid_body_is_refused_with_wasmtimes_words() -> None:
     wasm = wat(f'(module {MEMORY} (func (export "_start") (i32.const 1)))')
     module.parse(wasm)

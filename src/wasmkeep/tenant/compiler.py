@@ -26,7 +26,7 @@ __all__ = ["check_platform", "machine_code", "text_to_binary"]
 # the name that users know the feature by.
 _DISABLED: Final = re.compile(
     r"(.*) support is not enabled|not enabled|not supported without|must be enabled|disallowed"
-    r"|required for|require.*proposal"
+    r"|required for|require.*proposal|locally defined global"
 )
 _FEATURES: Final = (
     (re.compile(r"threads|shared memor|atomic"), "threads (shared memory, atomics)"),
@@ -36,6 +36,7 @@ _FEATURES: Final = (
     (re.compile(r"custom page sizes"), "custom page sizes"),
     (re.compile(r"stack switching|continuation"), "stack switching"),
     (re.compile(r"function[- ]references"), "typed function references"),
+    (re.compile(r"locally defined global"), "constants made of its own globals (part of GC)"),
     (re.compile(r"\bgc\b|struct|array"), "garbage collection (GC)"),
 )
 

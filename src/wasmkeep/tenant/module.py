@@ -85,8 +85,7 @@ def _check_header(wasm: bytes) -> None:
             found="the component model's version field, 0d 00 01 00",
             required="a core module, 01 00 00 00",
             meaning="nothing was sent",
-            remedy="rebuild it for WASI preview 1 (for example the target wasm32-wasip1); no adapter and no step "
-            "that makes a component is needed",
+            remedy=wasi_imports.BEFORE_COMPONENT,
         )
     if version != _CORE:
         raise malformed("its version is unknown", found=version.hex(" "), required="01 00 00 00")

@@ -12,7 +12,7 @@ from typing import Final
 
 from wasmkeep.tenant.wasm_types import FunctionType, ValueType
 
-__all__ = ["FUNCTIONS", "MODULE", "NUMBERS", "foreign_import"]
+__all__ = ["BEFORE_COMPONENT", "FUNCTIONS", "MODULE", "NUMBERS", "foreign_import"]
 
 MODULE: Final = "wasi_snapshot_preview1"
 
@@ -77,21 +77,22 @@ FUNCTIONS: Final = MappingProxyType({name: _function_type(text) for name, text i
 NUMBERS: Final = MappingProxyType({name: number for number, name in enumerate(_SIGNATURES)})
 
 _PREVIEW1 = "rebuild it for WASI preview 1 (for example the target wasm32-wasip1)"
-_BEFORE_COMPONENT = f"{_PREVIEW1}; no adapter and no step that makes a component is needed"
+BEFORE_COMPONENT: Final = f"{_PREVIEW1}; no adapter and no step that makes a component is needed"
+"""What to do about a component, or a module on its way to one."""
 _NO_BROWSER = "rebuild it for WASI preview 1, without wasm-bindgen"
 
 _FOREIGN_NAMES: Final = {
     "wasi_unstable": ("WASI snapshot 0 (wasi_unstable)", _PREVIEW1),
-    "wasi_snapshot_preview2": ("WASI preview 2", _BEFORE_COMPONENT),
+    "wasi_snapshot_preview2": ("WASI preview 2", BEFORE_COMPONENT),
     "wasi": ("threads (wasi-threads)", "build it without threads"),
     "wbg": ("a JavaScript host (wasm-bindgen)", _NO_BROWSER),
     "gojs": ("a JavaScript host (Go's js/wasm)", "build it with GOOS=wasip1"),
     "go": ("a JavaScript host (Go's js/wasm)", "build it with GOOS=wasip1"),
 }
 _FOREIGN_PREFIXES: Final = {
-    "wasi:": ("WASI preview 2 or later", _BEFORE_COMPONENT),
-    "cm32p2": ("the component model", _BEFORE_COMPONENT),
-    "[export]": ("the component model", _BEFORE_COMPONENT),
+    "wasi:": ("WASI preview 2 or later", BEFORE_COMPONENT),
+    "cm32p2": ("the component model", BEFORE_COMPONENT),
+    "[export]": ("the component model", BEFORE_COMPONENT),
     "wasix_": ("WASIX", _PREVIEW1),
     "wasi_ephemeral_": ("a WASI proposal beyond preview 1", _PREVIEW1),
     "GOT.": ("dynamic linking (imports GOT)", "link the program statically"),
@@ -109,7 +110,7 @@ _FOREIGN_FUNCTIONS: Final = {
 
 
 def foreign_import(module: str, name: str) -> tuple[str, str] | None:
-    """What an import means that is not preview 1's, where that is well known: (name of the feature, remedy)."""
+    """What an import that is not preview 1's means, where that is known: (name of the feature, remedy)."""
     known = _FOREIGN_NAMES.get(module)
     if known is not None:
         return known
