@@ -26,7 +26,7 @@ ASSEMBLYSCRIPT = ("assemblyscript@0.28.20", "@assemblyscript/wasi-shim@0.1.0")
 
 
 def same(wasm: bytes, kind: MachineKind, code: int) -> None:
-    given = Given(("argument",), memory=64 << 20, machine=160 << 20)
+    given = Given(("argument",), memory=96 << 20, machine=192 << 20)
     result = ended(in_keep(kind, compiled(wasm), given))
     assert result.code == code
     assert result.stdout + result.stderr
