@@ -16,22 +16,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.hosting import BUILD, Workload, warm_host
+from benchmarks import places
+from benchmarks.hosting import BUILD
 from benchmarks.peer import Peer
+from benchmarks.places import Place
 from benchmarks.programs import compile_c
 from benchmarks.results import Result, median
 from benchmarks.timing import Subject, interleaved, milliseconds_since
 
-__all__ = ["METRICS", "Metric", "Place", "measure"]
+__all__ = ["METRICS", "Metric", "measure"]
 
-_MEMORY: Final = 32 << 20  # bytes of linear memory
-_MEMORY_WITH_FILES: Final = 256 << 20  # what a keep has for both
 _PEER_FOLDER: Final = "data"
 _DIRECTORY: Final = "preopened directory"
 _GOCRYPTFS: Final = "gocryptfs"
@@ -87,30 +87,6 @@ METRICS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the keep's files are: ``name`` for people, ``folder`` for the program, from the root.
-
-    ``workload`` makes a `Workload` of the program's arguments; ``host_folder`` is where the host has what
-    a cold run must not find in memory.
-    """
-
-    name: str
-    folder: str
-    workload: Callable[..., Workload]
-    host_folder: Path | None = None
-
-
-@asynccontextmanager
-async def _in_memory(program: Path) -> AsyncIterator[Place]:
-    async with warm_host() as workload:
-
-        def prepared(*arguments: str) -> Workload:
-            return workload(program, *arguments, memory=_MEMORY_WITH_FILES)
-
-        yield Place("the keep's memory", "tmp", prepared)
-
-
 async def measure(
     *,
     rounds: int = 5,
@@ -118,7 +94,7 @@ async def measure(
     metrics: tuple[Metric, ...] = METRICS,
     place: Callable[[Path], AbstractAsyncContextManager[Place]] | None = None,
 ) -> list[Result]:
-    """``work`` scales how much is done. ``place``: an asynchronous context of the program's `Place`."""
+    """``work`` scales how much is done. ``place``: see `places`; default: a volume, else memory."""
     program = compile_c("files", BUILD)
     results: list[Result] = []
     with ExitStack() as stack:
@@ -127,7 +103,7 @@ async def measure(
         encrypted = stack.enter_context(_mounted(root))
         if encrypted is not None:
             peers[_GOCRYPTFS] = _peer(program, encrypted)
-        async with (place or _in_memory)(program) as ours:
+        async with (place or places.default())(program) as ours:
             print(f"files: in {ours.name}", file=sys.stderr)
             for metric in metrics:
                 if metric.cold and ours.host_folder is None:
@@ -167,9 +143,8 @@ def _beside(name: str, ours: float, theirs: float) -> tuple[str, float]:
 
 
 def _in_keep(metric: Metric, place: Place, count: int) -> Subject:
-    workload = place.workload(*metric.arguments(place.folder, count))
-
     async def subject() -> float:
+        workload = place.workload(*metric.arguments(place.folder, count))
         if metric.cold and place.host_folder is not None:
             _drop(place.host_folder)
         run = await workload.run()

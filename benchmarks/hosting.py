@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from wasmkeep.tenant.preparation import Prepared, prepare
 from wasmkeep.tenant.request import DeploymentRequest
 from wasmkeep.tenant.streams import BytesInput, BytesOutput, Input
 
-__all__ = ["BUILD", "EXAMPLES", "Run", "Workload", "own_folders", "warm_host"]
+__all__ = ["BUILD", "EXAMPLES", "Run", "WarmHost", "Workload", "own_folders", "warm_host"]
 
 _ROOT = Path(__file__).parents[1]
 BUILD = _ROOT / "build" / "bench"
@@ -86,12 +86,35 @@ class Workload:
         return run
 
 
-@asynccontextmanager
-async def warm_host(*flags: str) -> AsyncIterator[Callable[..., Workload]]:
-    """Yields ``workload(program, *arguments, memory=…)``, which prepares; memory is linear, in bytes.
+@dataclass(frozen=True, slots=True)
+class WarmHost:
+    """A host that serves. Called with a program and its arguments, it prepares a `Workload`.
 
-    ``flags`` are further ones of ``host serve``.
+    ``root`` is the pin of its simulated machine.
     """
+
+    url: str
+    token: str
+    root: str
+    client: HostClient
+
+    def __call__(self, program: Path, *arguments: str, memory: int | None = None) -> Workload:
+        """``program``: a module, or a folder with a `Keep.toml`; ``memory`` is linear, in bytes."""
+        request = DeploymentRequest(
+            program=program,
+            host=self.url,
+            token=self.token,
+            policy=Policy.default(simulated=self.root),
+            arguments=arguments,
+            memory=memory,
+            timeout=_TIMEOUT,
+        )
+        return Workload(request, self.client, prepare(request, _ignore))
+
+
+@asynccontextmanager
+async def warm_host(*flags: str) -> AsyncIterator[WarmHost]:
+    """Starts one and waits until it listens. ``flags`` are further ones of ``host serve``."""
     folder = Path(tempfile.mkdtemp(prefix="wasmkeep-bench-"))
     command = [*module_command("wasmkeep.cli"), "host", "serve", "--json"]
     command += ["--private", str(folder / "host")]
@@ -99,22 +122,8 @@ async def warm_host(*flags: str) -> AsyncIterator[Callable[..., Workload]]:
     try:
         async with child(command, name="the host", lines_on="stderr") as process:
             said = await _until_listening(process)
-            policy = Policy.default(simulated=said["root"])
             async with HostClient(said["url"], said["token"]) as client:
-
-                def workload(program: Path, *arguments: str, memory: int | None = None) -> Workload:
-                    request = DeploymentRequest(
-                        program=program,
-                        host=said["url"],
-                        token=said["token"],
-                        policy=policy,
-                        arguments=arguments,
-                        memory=memory,
-                        timeout=_TIMEOUT,
-                    )
-                    return Workload(request, client, prepare(request, _ignore))
-
-                yield workload
+                yield WarmHost(said["url"], said["token"], said["root"], client)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
