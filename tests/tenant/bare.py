@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -88,11 +89,14 @@ def wat(text: str) -> bytes:
 
 @functools.cache
 def _cache() -> ProgramCache:
-    """Compiled programs across test runs, for this exact source of the compiler side."""
+    """Compiled programs across test runs, for this exact source of the compiler side; others' are taken away."""
     digest = hashlib.sha256()
     for path in sorted((REPOSITORY / "src" / "wasmkeep" / "tenant").glob("*.py")):
         digest.update(path.read_bytes())
-    return ProgramCache(BUILD / f"programs-{digest.hexdigest()[:16]}")
+    own = BUILD / f"programs-{digest.hexdigest()[:16]}"
+    for other in set(BUILD.glob("programs-*")) - {own}:
+        shutil.rmtree(other, ignore_errors=True)
+    return ProgramCache(own)
 
 
 def compiled(wasm: bytes, level: CpuLevel = DEFAULT_LEVEL) -> Program:
