@@ -89,7 +89,7 @@ def wat(text: str) -> bytes:
 
 @functools.cache
 def _cache() -> ProgramCache:
-    """Compiled programs across test runs, for this exact source of the compiler side; others' are taken away."""
+    """Compiled programs across test runs, for this exact source of the compiler side; others' are removed."""
     digest = hashlib.sha256()
     for path in sorted((REPOSITORY / "src" / "wasmkeep" / "tenant").glob("*.py")):
         digest.update(path.read_bytes())
