@@ -26,8 +26,7 @@ _UNKNOWN: Final = (
     "Unknown flags and numbers end the program in wasmtime; here they are EINVAL, or lack a right."
 )
 _UNALIGNED: Final = (
-    "wasmtime ends a program that passes an unaligned address; here records need no alignment, as in "
-    "WASI's own libc."
+    "wasmtime ends a program that passes an unaligned address; here records need no alignment."
 )
 _NOT_OFFERED: Final = "Links and signals are not offered: ENOSYS (docs/wasi.md)."
 _CLOCKS: Final = "The CPU-time clocks are in neither; wasmtime says EBADF, the specification EINVAL."
@@ -42,7 +41,7 @@ _RIGHTS: Final = (
 _SCATTERED: Final = (
     "wasmtime reads into or writes from the first buffer that is not empty; here all of them count."
 )
-_EXCLUSIVE: Final = "O_EXCL with `.`: the kind is looked at first here."
+_EXCLUSIVE: Final = "A directory opened to be created: EISDIR here, as Linux says of `.`; EEXIST in wasmtime."
 _POSITIONS: Final = (
     "wasmtime takes positions for signed, and adds without looking (a position wraps to the "
     "beginning); here they are unsigned as specified, one that would be beyond the farthest is "
