@@ -1,7 +1,7 @@
 """Where a keep's WASI gives something else than wasmtime's, on purpose: both results, and the reason.
 
-They are listed in ``differences.txt``: a reason, below it `what a keep gives | what wasmtime gives`, and below
-that, further in, the cases.
+They are listed in ``differences.txt``: a reason, below it what a keep gives and what wasmtime gives, with a
+bar between, and below that, further in, the cases.
 """
 
 from __future__ import annotations
