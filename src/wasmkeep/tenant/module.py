@@ -151,7 +151,9 @@ def _check_imports(module: Module) -> None:
         known = next(filter(None, (wasi_imports.foreign_import(x.module, x.name) for x in foreign)), None)
         raise ProgramError(
             "program.import",
-            f"the program needs {known[0] if known else 'functions that are not WASI preview 1'}",
+            f"the program needs {known[0]}; wasmkeep runs WASI preview 1"
+            if known
+            else "the program needs functions that are not WASI preview 1",
             found=f"imports {listed}{more}",
             required=f"imports from {wasi_imports.MODULE} only",
             meaning="nothing was sent",
