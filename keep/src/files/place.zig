@@ -1,162 +1,133 @@
-//! Giving names to nodes and taking them away. Each operation checks everything first, and a refused one
-//! changes nothing.
+//! Giving names to nodes and taking them away: the rules, for every kind of mount. Each operation checks everything
+//! first, and a refused one changes nothing.
 const std = @import("std");
+const backend = @import("backend.zig");
 const file_system = @import("file_system.zig");
-const node_ = @import("node.zig");
 const path = @import("path.zig");
-const touch = file_system.touch;
+const Attributes = backend.Attributes;
 const Error = file_system.Error;
 const FileSystem = file_system.FileSystem;
 const Id = file_system.Id;
 const Target = file_system.Target;
 
-/// A name to be, which nothing has yet.
-const Vacancy = struct { parent: Id, name: []const u8 };
-
 /// Makes an empty file where `target` says.
-pub fn createFile(self: *FileSystem, target: Target, now: u64) Error!Id {
-    if (target.node != .none) return error.Exists;
+pub fn createFile(self: *FileSystem, target: *const Target, now: u64) Error!Id {
     return create(self, target, .file, now);
 }
 
 /// Makes an empty directory where `target` says.
-pub fn createDirectory(self: *FileSystem, target: Target, now: u64) Error!Id {
-    if (target.node != .none) return error.Exists;
+pub fn createDirectory(self: *FileSystem, target: *const Target, now: u64) Error!Id {
     return create(self, target, .directory, now);
 }
 
-fn create(self: *FileSystem, target: Target, kind: node_.Kind, now: u64) Error!Id {
-    std.debug.assert(target.node == .none and target.parent != .none);
-    const parent = self.node(target.parent);
-    if (!parent.named()) return error.NotFound; // the directory itself was removed
-    if (parent.read_only) return error.ReadOnly;
-    return make(self, .{ .parent = target.parent, .name = target.name }, kind, now) catch error.NoSpace;
+/// Makes a symbolic link where `target` says, to wherever `text` leads then. It cannot lead out of the tree: an absolute
+/// one is Escapes.
+pub fn createSymlink(self: *FileSystem, target: *const Target, text: []const u8, now: u64) Error!void {
+    _ = try path.Relative.parse(text);
+    if (target.node != null) return error.Exists;
+    if (target.directory_only) return error.NotFound;
+    const id = try create(self, target, .symlink, now);
+    const own = self.backend(id);
+    const written = own.write(id.inode, 0, text, now) catch |reason| return undo(self, target, now, reason);
+    if (written != text.len) return undo(self, target, now, error.NoSpace);
 }
 
-/// Takes a file's name away. The file lives on while it is open.
-pub fn removeFile(self: *FileSystem, target: Target, now: u64) Error!void {
+fn undo(self: *FileSystem, target: *const Target, now: u64, reason: Error) Error {
+    const parent = target.parent.?;
+    self.backend(parent).remove(parent.inode, target.name(), now) catch |other| return other;
+    return reason;
+}
+
+fn create(self: *FileSystem, target: *const Target, kind: backend.Kind, now: u64) Error!Id {
+    if (target.node != null) return error.Exists;
+    const parent = target.parent.?; // what has none is there
+    try checkTakesNames(self, parent);
+    const inode = try self.backend(parent).create(parent.inode, target.name(), kind, now);
+    return .{ .mount = parent.mount, .inode = inode };
+}
+
+/// Names may be made in this directory, and taken from it.
+fn checkTakesNames(self: *FileSystem, directory: Id) Error!void {
+    const attributes = try self.attributes(directory);
+    if (attributes.links == 0) return error.NotFound; // the directory itself was removed
+    if (attributes.read_only) return error.ReadOnly;
+}
+
+/// Gives a file or symbolic link another name.
+pub fn link(self: *FileSystem, from: *const Target, to: *const Target, now: u64) Error!void {
+    const id = try self.existing(from);
+    const attributes = try self.attributes(id);
+    if (attributes.kind == .directory) return error.NotPermitted;
+    if (to.node != null) return error.Exists;
+    if (to.directory_only) return error.NotFound;
+    const parent = to.parent.?;
+    if (parent.mount != id.mount) return error.CrossDevice;
+    if (attributes.read_only) return error.ReadOnly;
+    try checkTakesNames(self, parent);
+    try self.backend(parent).link(parent.inode, to.name(), id.inode, now);
+}
+
+/// Takes the name of a file or symbolic link away. The file lives on while it is open, or has another name.
+pub fn removeFile(self: *FileSystem, target: *const Target, now: u64) Error!void {
     const id = try self.existing(target);
-    if (self.node(id).kind == .directory) return error.IsDirectory;
-    try checkRemovable(self, id);
-    unlink(self, id, now);
+    const attributes = try self.attributes(id);
+    if (attributes.kind == .directory) return error.IsDirectory;
+    const parent = target.parent.?; // only directories are reached without
+    try checkRemovable(self, &attributes, parent);
+    try self.backend(parent).remove(parent.inode, target.name(), now);
 }
 
 /// Removes an empty directory. It lives on, without a name, while it is open.
-pub fn removeDirectory(self: *FileSystem, target: Target, now: u64) Error!void {
+pub fn removeDirectory(self: *FileSystem, target: *const Target, now: u64) Error!void {
     const id = try self.existing(target);
-    if (target.parent == .none) return error.Invalid; // `.` or `..`
-    if (self.node(id).kind == .file) return error.NotDirectory;
-    try checkRemovable(self, id);
-    if (self.node(id).children.first != .none) return error.NotEmpty;
-    unlink(self, id, now);
+    const parent = target.parent orelse return error.Invalid; // `.` or `..`
+    const attributes = try self.attributes(id);
+    if (attributes.kind != .directory) return error.NotDirectory;
+    if (id.mount != parent.mount) return error.Busy; // something is mounted there
+    try checkRemovable(self, &attributes, parent);
+    if (!try self.backend(id).isEmpty(id.inode)) return error.NotEmpty;
+    try self.backend(parent).remove(parent.inode, target.name(), now);
 }
 
 /// Moves a node to another name, as rename(2): what had that name before is removed.
-pub fn rename(self: *FileSystem, from: Target, to: Target, now: u64) Error!void {
-    if (from.parent == .none or to.parent == .none) return error.Busy; // `.` or `..`
+pub fn rename(self: *FileSystem, from: *const Target, to: *const Target, now: u64) Error!void {
+    const source = from.parent orelse return error.Busy; // `.` or `..`
+    const destination = to.parent orelse return error.Busy;
     const id = try self.existing(from);
-    const moved = self.node(id);
-    if (!self.node(to.parent).named()) return error.NotFound;
-    if (moved.kind == .file and to.directory_only) return error.NotDirectory;
-    if (id == to.node) return;
-    try checkRemovable(self, id);
-    if (self.node(to.parent).read_only) return error.ReadOnly;
-    if (isWithin(self, to.parent, id)) return error.Invalid;
-    if (to.node != .none) try checkReplaceable(self, to.node, moved.kind);
-
-    const name = try keep(self, to.name);
-    if (to.node != .none) unlink(self, to.node, now);
-    detach(self, id, now);
-    attach(self, id, to.parent, name, to.name.len);
-    touch(self.node(to.parent), now);
-    moved.times.changed = now;
+    const moved = try self.attributes(id);
+    if (id.mount != source.mount) return error.Busy; // something is mounted there
+    if ((try self.attributes(destination)).links == 0) return error.NotFound;
+    if (moved.kind != .directory and to.directory_only) return error.NotDirectory;
+    if (source.mount != destination.mount) return error.CrossDevice;
+    if (to.node) |other| if (id.eql(other)) return; // two names of one node stay as they are
+    try checkRemovable(self, &moved, source);
+    if ((try self.attributes(destination)).read_only) return error.ReadOnly;
+    if (moved.kind == .directory and try isWithin(self, destination, id)) return error.Invalid;
+    if (to.node) |other| try checkReplaceable(self, other, moved.kind, destination);
+    try self.backend(source).rename(source.inode, from.name(), destination.inode, to.name(), now);
 }
 
-fn checkReplaceable(self: *FileSystem, id: Id, by: node_.Kind) Error!void {
-    const replaced = self.node(id);
-    if (by == .directory and replaced.kind == .file) return error.NotDirectory;
-    if (by == .file and replaced.kind == .directory) return error.IsDirectory;
-    try checkRemovable(self, id);
-    if (replaced.children.first != .none) return error.NotEmpty;
+fn checkReplaceable(self: *FileSystem, id: Id, by: backend.Kind, parent: Id) Error!void {
+    if (id.mount != parent.mount) return error.Busy; // something is mounted there
+    const replaced = try self.attributes(id);
+    if (by == .directory and replaced.kind != .directory) return error.NotDirectory;
+    if (by != .directory and replaced.kind == .directory) return error.IsDirectory;
+    try checkRemovable(self, &replaced, parent);
+    if (replaced.kind == .directory and !try self.backend(id).isEmpty(id.inode)) return error.NotEmpty;
 }
 
-fn checkRemovable(self: *FileSystem, id: Id) Error!void {
-    const node = self.node(id);
-    if (node.fixed) return error.Busy;
-    if (node.read_only or self.node(node.place.parent).read_only) return error.ReadOnly;
+fn checkRemovable(self: *FileSystem, attributes: *const Attributes, parent: Id) Error!void {
+    if (attributes.fixed) return error.Busy;
+    if (attributes.read_only or (try self.attributes(parent)).read_only) return error.ReadOnly;
 }
 
-/// Is `id` the directory `ancestor` or below it?
-fn isWithin(self: *FileSystem, id: Id, ancestor: Id) bool {
-    var here = id;
-    while (here != ancestor) {
-        if (here == .root) return false;
-        here = self.node(here).place.parent;
+/// Is `id` the directory `ancestor` or below it? Both are on one mount.
+fn isWithin(self: *FileSystem, id: Id, ancestor: Id) Error!bool {
+    const own = self.backend(id);
+    var here = id.inode;
+    while (here != ancestor.inode) {
+        if (here == own.root()) return false;
+        here = try own.parent(here);
     }
     return true;
-}
-
-/// A new node with a name. The caller has checked that the directory may have it.
-pub fn make(self: *FileSystem, at: Vacancy, kind: node_.Kind, now: u64) error{ TooManyNodes, NoMemory }!Id {
-    const name = keep(self, at.name) catch return error.NoMemory;
-    const id = self.nodes.create(self.environment, kind, now) catch |reason| {
-        self.blocks.give(name);
-        return reason;
-    };
-    attach(self, id, at.parent, name, at.name.len);
-    touch(self.node(at.parent), now);
-    return id;
-}
-
-fn keep(self: *FileSystem, name: []const u8) error{NoSpace}![]align(16) u8 {
-    std.debug.assert(name.len > 0 and name.len <= path.maximum_name);
-    const block = self.blocks.take(name.len) orelse return error.NoSpace;
-    @memcpy(block[0..name.len], name);
-    return block;
-}
-
-/// Puts a nameless node at the end of a directory.
-fn attach(self: *FileSystem, id: Id, parent: Id, name: []align(16) u8, length: usize) void {
-    const directory = &self.node(parent).children;
-    const node = self.node(id);
-    std.debug.assert(!node.named());
-    node.place = .{
-        .parent = parent,
-        .name = name,
-        .name_length = @intCast(length),
-        .hash = self.index.hashOf(parent, name[0..length]),
-        .previous = directory.last,
-        .cookie = directory.next_cookie,
-    };
-    directory.next_cookie += 1;
-    if (directory.last == .none) directory.first = id else self.node(directory.last).place.next = id;
-    directory.last = id;
-    self.index.insert(&self.nodes, id);
-}
-
-/// Takes a node out of its directory; it has no name afterwards.
-fn detach(self: *FileSystem, id: Id, now: u64) void {
-    self.index.remove(&self.nodes, id);
-    const node = self.node(id);
-    const parent = self.node(node.place.parent);
-    const before, const after = .{ node.place.previous, node.place.next };
-    if (before == .none) parent.children.first = after else self.node(before).place.next = after;
-    if (after == .none) parent.children.last = before else self.node(after).place.previous = before;
-    self.blocks.give(node.place.name);
-    node.place = .{};
-    touch(parent, now);
-}
-
-fn unlink(self: *FileSystem, id: Id, now: u64) void {
-    detach(self, id, now);
-    self.node(id).times.changed = now;
-    destroyIfUnused(self, id);
-}
-
-/// Ends a node that has neither a name nor a descriptor.
-pub fn destroyIfUnused(self: *FileSystem, id: Id) void {
-    const node = self.node(id);
-    if (node.named() or node.open_count > 0) return;
-    node.contents.release(&self.blocks);
-    self.nodes.destroy(id);
 }

@@ -14,18 +14,23 @@ pub const Errno = enum(u16) {
     fbig = 22,
     ilseq = 25,
     inval = 28,
+    io = 29,
     isdir = 31,
+    loop = 32,
     mfile = 33,
+    mlink = 34,
     nametoolong = 37,
     noent = 44,
+    nomem = 48,
     nospc = 51,
-    nosys = 52,
     notdir = 54,
     notempty = 55,
     notsock = 57,
+    notsup = 58,
     perm = 63,
     rofs = 69,
     spipe = 70,
+    xdev = 75,
     notcapable = 76,
 };
 
@@ -38,7 +43,7 @@ pub const Failure = file_system.Error || error{
     NotSocket,
     NotSeekable,
     WouldBlock,
-    NotImplemented,
+    NotSupported,
 };
 
 pub fn errnoOf(failure: Failure) Errno {
@@ -50,7 +55,13 @@ pub fn errnoOf(failure: Failure) Errno {
         error.NotSocket => .notsock,
         error.NotSeekable => .spipe,
         error.WouldBlock => .again,
-        error.NotImplemented => .nosys,
+        error.NotSupported => .notsup,
+        error.NotPermitted => .perm,
+        error.CrossDevice => .xdev,
+        error.Loop => .loop,
+        error.InputOutput => .io,
+        error.NoMemory => .nomem,
+        error.TooManyLinks => .mlink,
         error.NotFound => .noent,
         error.Escapes => .perm, // as wasmtime: a path that leaves its directory is "not permitted"
         error.NameTooLong => .nametoolong,
@@ -76,12 +87,13 @@ pub fn result(outcome: Failure!void) u32 {
 /// `clockid`; the CPU-time clocks 2 and 3 are not offered.
 pub const Clock = enum(u32) { realtime = 0, monotonic = 1 };
 
-pub const Filetype = enum(u8) { unknown = 0, directory = 3, regular_file = 4 };
+pub const Filetype = enum(u8) { unknown = 0, directory = 3, regular_file = 4, symbolic_link = 7 };
 
 pub fn filetypeOf(kind: file_system.Kind) Filetype {
     return switch (kind) {
         .directory => .directory,
         .file => .regular_file,
+        .symlink => .symbolic_link,
     };
 }
 
@@ -108,7 +120,8 @@ pub const oflags = struct {
 };
 
 pub const lookupflags = struct {
-    pub const all = 1 << 0; // symlink_follow: there are no links to follow
+    pub const symlink_follow = 1 << 0;
+    pub const all = (1 << 1) - 1;
 };
 
 pub const fstflags = struct {
@@ -233,7 +246,7 @@ pub const dirent_size = 24;
 pub fn dirent(entry: file_system.Entry) [dirent_size]u8 {
     var bytes: [dirent_size]u8 = @splat(0);
     std.mem.writeInt(u64, bytes[0..8], entry.next_cookie, .little);
-    std.mem.writeInt(u64, bytes[8..16], entry.serial, .little);
+    std.mem.writeInt(u64, bytes[8..16], entry.inode, .little);
     std.mem.writeInt(u32, bytes[16..20], @intCast(entry.name.len), .little);
     bytes[20] = @backingInt(filetypeOf(entry.kind));
     return bytes;

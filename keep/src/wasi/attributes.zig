@@ -7,9 +7,6 @@ const Failure = abi.Failure;
 const Wasi = @import("wasi.zig").Wasi;
 const rights = abi.rights;
 
-/// The file tree's device number; streams have 0.
-const device = 1;
-
 pub fn fd_filestat_get(self: *Wasi, fd: u32, out: u32) u32 {
     return abi.result(get(self, fd, out));
 }
@@ -17,7 +14,7 @@ pub fn fd_filestat_get(self: *Wasi, fd: u32, out: u32) u32 {
 fn get(self: *Wasi, fd: u32, out: u32) Failure!void {
     const descriptor = try self.descriptors.get(fd);
     try descriptor.require(rights.fd_filestat_get);
-    const stat = if (descriptor.node()) |id| filestat(self, id) else abi.Filestat{
+    const stat = if (descriptor.node()) |id| try filestat(self, id) else abi.Filestat{
         .device = 0,
         .inode = 0,
         .filetype = .unknown,
@@ -33,21 +30,21 @@ pub fn path_filestat_get(self: *Wasi, fd: u32, flags: u32, address: u32, length:
 }
 
 fn getAt(self: *Wasi, fd: u32, flags: u32, address: u32, length: u32, out: u32) Failure!void {
-    try abi.checkFlags(flags, abi.lookupflags.all);
-    const target = try paths.resolve(self, fd, address, length, rights.path_filestat_get);
-    const id = try self.files.existing(target);
-    try self.memory().storeBytes(out, &filestat(self, id).encode());
+    const last = try paths.lastOf(flags);
+    const target = try paths.resolve(self, fd, address, length, rights.path_filestat_get, last);
+    const id = try self.files.existing(&target);
+    try self.memory().storeBytes(out, &(try filestat(self, id)).encode());
 }
 
-fn filestat(self: *Wasi, id: file_system.Id) abi.Filestat {
-    const node = self.files.node(id);
+fn filestat(self: *Wasi, id: file_system.Id) Failure!abi.Filestat {
+    const attributes = try self.files.attributes(id);
     return .{
-        .device = device,
-        .inode = node.serial,
-        .filetype = abi.filetypeOf(node.kind),
-        .links = @intFromBool(node.named()),
-        .bytes = node.contents.size,
-        .times = node.times,
+        .device = self.files.device(id),
+        .inode = id.inode,
+        .filetype = abi.filetypeOf(attributes.kind),
+        .links = attributes.links,
+        .bytes = attributes.size,
+        .times = attributes.times,
     };
 }
 
@@ -86,10 +83,10 @@ fn setTimesAt(
     modified: u64,
     time_flags: u32,
 ) Failure!void {
-    try abi.checkFlags(flags, abi.lookupflags.all);
+    const last = try paths.lastOf(flags);
     const chosen = try Chosen.from(time_flags, accessed, modified, self.now());
-    const target = try paths.resolve(self, fd, address, length, rights.path_filestat_set_times);
-    const id = try self.files.existing(target);
+    const target = try paths.resolve(self, fd, address, length, rights.path_filestat_set_times, last);
+    const id = try self.files.existing(&target);
     try self.files.setTimes(id, chosen.accessed, chosen.modified, self.now());
 }
 
@@ -132,6 +129,6 @@ fn allocate(self: *Wasi, fd: u32, offset: u64, length: u64) Failure!void {
     const file = try transfer.seekable(self, fd);
     try file.descriptor.require(rights.fd_allocate);
     if (length == 0) return error.Invalid; // as posix_fallocate
-    const size = @max(offset +| length, self.files.sizeOf(file.id));
+    const size = @max(offset +| length, try self.files.sizeOf(file.id));
     try self.files.resize(file.id, size, self.now());
 }

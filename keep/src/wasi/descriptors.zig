@@ -74,12 +74,13 @@ pub const Descriptors = struct {
         self.table[0] = .{ .object = .input, .base = rights.on_input };
         self.table[1] = .{ .object = .{ .output = .stdout }, .base = rights.on_output };
         self.table[2] = .{ .object = .{ .output = .stderr }, .base = rights.on_output };
-        self.place(preopen, .{
-            .object = .{ .directory = .root },
+        self.table[preopen] = .{
+            .object = .{ .directory = files.root() },
             .base = rights.on_directory,
             .inheriting = rights.on_opened,
             .preopened = true,
-        });
+        };
+        files.retain(files.root()) catch {}; // the root needs no holding
         return self;
     }
 
@@ -97,10 +98,10 @@ pub const Descriptors = struct {
     }
 
     /// Fills a free number.
-    pub fn place(self: *Descriptors, number: u32, descriptor: Descriptor) void {
+    pub fn place(self: *Descriptors, number: u32, descriptor: Descriptor) file_system.Error!void {
         std.debug.assert(self.table[number].object == .closed);
+        if (descriptor.node()) |id| try self.files.retain(id);
         self.table[number] = descriptor;
-        if (descriptor.node()) |id| self.files.retain(id);
     }
 
     pub fn close(self: *Descriptors, number: u32) error{BadDescriptor}!void {

@@ -18,7 +18,7 @@ fn readdir(self: *Wasi, fd: u32, buffer: u32, length: u32, cookie: u64, out: u32
     var space = try memory.slice(buffer, length);
     var entries = self.files.list(directory, cookie);
     while (space.len > 0) {
-        const entry = entries.next() orelse break;
+        const entry = try entries.next() orelse break;
         space = copy(space, &abi.dirent(entry));
         space = copy(space, entry.name);
     }

@@ -52,20 +52,23 @@ const Request = struct {
 };
 
 fn open(self: *Wasi, fd: u32, lookup: u32, address: u32, length: u32, request: Request, out: u32) Failure!void {
-    try abi.checkFlags(lookup, abi.lookupflags.all);
+    const asked = try paths.lastOf(lookup);
     try request.check();
     try self.memory().check(out, 4);
-    const target = try paths.resolve(self, fd, address, length, request.needed());
+    // What must be new is not what a link leads to.
+    const last: paths.Last = if (request.has(abi.oflags.creat) and request.has(abi.oflags.excl)) .itself else asked;
+    const target = try paths.resolve(self, fd, address, length, request.needed(), last);
     const directory = try self.descriptors.get(fd);
     try checkInherited(directory, request);
     const number = try self.descriptors.vacancy();
 
-    const id = try find(self, target, request);
-    const object: descriptors.Object = switch (self.files.node(id).kind) {
+    const id = try find(self, &target, request);
+    const object: descriptors.Object = switch ((try self.files.attributes(id)).kind) {
         .file => .{ .file = id },
         .directory => .{ .directory = id },
+        .symlink => return error.Loop, // it was not to be followed
     };
-    self.descriptors.place(number, .{
+    try self.descriptors.place(number, .{
         .object = object,
         .base = request.base & object.applicable(),
         .inheriting = if (object == .directory) request.inheriting & rights.on_opened else 0,
@@ -87,24 +90,25 @@ fn checkInherited(directory: *const descriptors.Descriptor, request: Request) er
 }
 
 /// What is there, or the file made for this request; empty if the request says so.
-fn find(self: *Wasi, target: file_system.Target, request: Request) Failure!file_system.Id {
+fn find(self: *Wasi, target: *const file_system.Target, request: Request) Failure!file_system.Id {
     if (request.has(abi.oflags.creat)) {
         if (target.directory_only) return error.IsDirectory; // only files are made here
-        if (target.node == .none) return self.files.createFile(target, self.now());
+        if (target.node == null) return self.files.createFile(target, self.now());
         if (request.has(abi.oflags.excl)) return error.Exists;
     }
     const id = try self.files.existing(target);
-    const node = self.files.node(id);
-    switch (node.kind) {
+    const attributes = try self.files.attributes(id);
+    switch (attributes.kind) {
         .directory => {
             const writes = request.base & rights.fd_write != 0;
             if (writes or request.has(abi.oflags.creat | abi.oflags.trunc)) return error.IsDirectory;
         },
         .file => {
             if (request.has(abi.oflags.directory)) return error.NotDirectory;
-            if (node.read_only and request.base & rights.fd_write != 0) return error.ReadOnly;
+            if (attributes.read_only and request.base & rights.fd_write != 0) return error.ReadOnly;
             if (request.has(abi.oflags.trunc)) try self.files.resize(id, 0, self.now());
         },
+        .symlink => {},
     }
     return id;
 }

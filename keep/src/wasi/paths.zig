@@ -6,12 +6,20 @@ const Failure = abi.Failure;
 const Wasi = @import("wasi.zig").Wasi;
 const rights = abi.rights;
 
-/// Follows a path from an open directory that has the `needed` rights. The target's name lies in linear memory.
-pub fn resolve(self: *Wasi, fd: u32, address: u32, length: u32, needed: u64) Failure!file_system.Target {
+/// What becomes of a symbolic link in a path's last place.
+pub const Last = enum { followed, itself };
+
+pub fn lastOf(lookup: u32) error{Invalid}!Last {
+    try abi.checkFlags(lookup, abi.lookupflags.all);
+    return if (lookup & abi.lookupflags.symlink_follow != 0) .followed else .itself;
+}
+
+/// Follows a path from an open directory that has the `needed` rights.
+pub fn resolve(self: *Wasi, fd: u32, address: u32, length: u32, needed: u64, last: Last) Failure!file_system.Target {
     const descriptor = try self.descriptors.get(fd);
     const base = try descriptor.directory();
     try descriptor.require(needed);
-    return self.files.walk(base, try self.memory().slice(address, length));
+    return self.files.walk(base, try self.memory().slice(address, length), last == .followed);
 }
 
 pub fn path_create_directory(self: *Wasi, fd: u32, address: u32, length: u32) u32 {
@@ -19,8 +27,8 @@ pub fn path_create_directory(self: *Wasi, fd: u32, address: u32, length: u32) u3
 }
 
 fn createDirectory(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_create_directory);
-    _ = try self.files.createDirectory(target, self.now());
+    const target = try resolve(self, fd, address, length, rights.path_create_directory, .itself);
+    _ = try self.files.createDirectory(&target, self.now());
 }
 
 pub fn path_unlink_file(self: *Wasi, fd: u32, address: u32, length: u32) u32 {
@@ -28,8 +36,8 @@ pub fn path_unlink_file(self: *Wasi, fd: u32, address: u32, length: u32) u32 {
 }
 
 fn unlinkFile(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_unlink_file);
-    try self.files.removeFile(target, self.now());
+    const target = try resolve(self, fd, address, length, rights.path_unlink_file, .itself);
+    try self.files.removeFile(&target, self.now());
 }
 
 pub fn path_remove_directory(self: *Wasi, fd: u32, address: u32, length: u32) u32 {
@@ -37,8 +45,8 @@ pub fn path_remove_directory(self: *Wasi, fd: u32, address: u32, length: u32) u3
 }
 
 fn removeDirectory(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_remove_directory);
-    try self.files.removeDirectory(target, self.now());
+    const target = try resolve(self, fd, address, length, rights.path_remove_directory, .itself);
+    try self.files.removeDirectory(&target, self.now());
 }
 
 pub fn path_rename(
@@ -50,27 +58,28 @@ pub fn path_rename(
     new_address: u32,
     new_length: u32,
 ) u32 {
-    const from = resolve(self, fd, address, length, rights.path_rename_source) catch |failure|
+    const from = resolve(self, fd, address, length, rights.path_rename_source, .itself) catch |failure|
         return abi.result(failure);
-    const to = resolve(self, new_fd, new_address, new_length, rights.path_rename_target) catch |failure|
+    const to = resolve(self, new_fd, new_address, new_length, rights.path_rename_target, .itself) catch |failure|
         return abi.result(failure);
-    return abi.result(self.files.rename(from, to, self.now()));
+    return abi.result(self.files.rename(&from, &to, self.now()));
 }
 
 pub fn path_readlink(self: *Wasi, fd: u32, address: u32, length: u32, buffer: u32, size: u32, out: u32) u32 {
     return abi.result(readlink(self, fd, address, length, buffer, size, out));
 }
 
-/// There are no symbolic links to read.
+/// A buffer that is too short gets the beginning.
 fn readlink(self: *Wasi, fd: u32, address: u32, length: u32, buffer: u32, size: u32, out: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_readlink);
-    _ = try self.files.existing(target);
-    try self.memory().check(buffer, size);
+    const target = try resolve(self, fd, address, length, rights.path_readlink, .itself);
+    const id = try self.files.existing(&target);
+    const destination = try self.memory().slice(buffer, size);
     try self.memory().check(out, 4);
-    return error.Invalid;
+    if ((try self.files.attributes(id)).kind != .symlink) return error.Invalid;
+    const placed = if (destination.len > 0) try self.files.read(id, 0, destination) else 0;
+    try self.memory().store(u32, out, @intCast(placed));
 }
 
-/// A node has one name.
 pub fn path_link(
     self: *Wasi,
     fd: u32,
@@ -81,11 +90,32 @@ pub fn path_link(
     new_address: u32,
     new_length: u32,
 ) u32 {
-    _ = .{ self, fd, flags, address, length, new_fd, new_address, new_length };
-    return abi.result(error.NotImplemented);
+    return abi.result(link(self, fd, flags, address, length, new_fd, new_address, new_length));
+}
+
+/// Another name for a file, or for a symbolic link itself: following one first is Invalid, as in wasmtime.
+fn link(
+    self: *Wasi,
+    fd: u32,
+    flags: u32,
+    address: u32,
+    length: u32,
+    new_fd: u32,
+    new_address: u32,
+    new_length: u32,
+) Failure!void {
+    if (try lastOf(flags) == .followed) return error.Invalid;
+    const from = try resolve(self, fd, address, length, rights.path_link_source, .itself);
+    const to = try resolve(self, new_fd, new_address, new_length, rights.path_link_target, .itself);
+    try self.files.link(&from, &to, self.now());
 }
 
 pub fn path_symlink(self: *Wasi, old_address: u32, old_length: u32, fd: u32, address: u32, length: u32) u32 {
-    _ = .{ self, old_address, old_length, fd, address, length };
-    return abi.result(error.NotImplemented);
+    return abi.result(symlink(self, old_address, old_length, fd, address, length));
+}
+
+fn symlink(self: *Wasi, old_address: u32, old_length: u32, fd: u32, address: u32, length: u32) Failure!void {
+    const target = try resolve(self, fd, address, length, rights.path_symlink, .itself);
+    const text = try self.memory().slice(old_address, old_length);
+    try self.files.createSymlink(&target, text, self.now());
 }

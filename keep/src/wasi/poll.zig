@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const clocks = @import("clocks.zig");
+const file_system = @import("../files/file_system.zig");
 const memory_ = @import("memory.zig");
 const Failure = abi.Failure;
 const Memory = memory_.Memory;
@@ -82,13 +83,15 @@ fn readiness(self: *Wasi, bytes: []const u8, right: u64) Subscription.State {
     descriptor.require(right | rights.poll_fd_readwrite) catch |reason| return .{ .failed = abi.errnoOf(reason) };
     return switch (descriptor.object) {
         .input => .input,
-        .file => |id| if (right == rights.fd_read)
-            .{ .readable = .{ .bytes = self.files.sizeOf(id) -| descriptor.position } }
-        else
-            .ready,
+        .file => |id| if (right == rights.fd_read) sizeLeft(self, id, descriptor.position) else .ready,
         .output => .ready,
         .closed, .directory => .{ .failed = .badf }, // neither has the rights above
     };
+}
+
+fn sizeLeft(self: *Wasi, id: file_system.Id, position: u64) Subscription.State {
+    const size = self.files.sizeOf(id) catch |reason| return .{ .failed = abi.errnoOf(reason) };
+    return .{ .readable = .{ .bytes = size -| position } };
 }
 
 const Happened = struct { time: u64, input: bool };

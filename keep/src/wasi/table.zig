@@ -86,9 +86,10 @@ pub fn fd_datasync(self: *Wasi, fd: u32) u32 {
     return abi.result(sync(self, fd, abi.rights.fd_datasync));
 }
 
-/// A file is as safe as it will ever be the moment it is written. Streams cannot be asked, as in POSIX.
+/// All of the mount that a file or directory is on. Streams cannot be asked, as in POSIX.
 fn sync(self: *Wasi, fd: u32, right: u64) Failure!void {
     const descriptor = try self.descriptors.get(fd);
-    if (descriptor.node() == null) return error.Invalid;
+    const id = descriptor.node() orelse return error.Invalid;
     try descriptor.require(right);
+    try self.files.sync(id);
 }

@@ -80,7 +80,11 @@ fn readFile(self: *Wasi, id: file_system.Id, from: u64, buffers: []const abi.Iov
     const memory = self.memory();
     var done: u32 = 0;
     for (buffers) |buffer| {
-        const n = self.files.read(id, from +| done, try memory.slice(buffer.address, buffer.length));
+        const destination = try memory.slice(buffer.address, buffer.length);
+        const n = self.files.read(id, from +| done, destination) catch |reason| {
+            if (done > 0) break; // the caller sees the reason when it goes on
+            return reason;
+        };
         done += @intCast(n);
         if (n < buffer.length) break;
     }
@@ -102,7 +106,7 @@ fn write(self: *Wasi, fd: u32, vectors: u32, count: u32, out: u32) Failure!void 
             try self.memory().store(u32, out, done);
         },
         .file => |id| {
-            const begin = startOf(self, descriptor, id, descriptor.position);
+            const begin = try startOf(self, descriptor, id, descriptor.position);
             const done = try writeFile(self, id, begin, buffers);
             descriptor.position = begin + done;
             try self.memory().store(u32, out, done);
@@ -113,8 +117,8 @@ fn write(self: *Wasi, fd: u32, vectors: u32, count: u32, out: u32) Failure!void 
 
 /// Where a write begins. "Data written to the file is always appended to the file's end" in append mode
 /// (`fdflags`), so that then even fd_pwrite's position counts for nothing, as on Linux.
-fn startOf(self: *Wasi, descriptor: *const Descriptor, id: file_system.Id, position: u64) u64 {
-    return if (descriptor.flags & abi.fdflags.append != 0) self.files.sizeOf(id) else position;
+fn startOf(self: *Wasi, descriptor: *const Descriptor, id: file_system.Id, position: u64) Failure!u64 {
+    return if (descriptor.flags & abi.fdflags.append != 0) try self.files.sizeOf(id) else position;
 }
 
 fn writeFile(self: *Wasi, id: file_system.Id, to: u64, buffers: []const abi.Iovec) Failure!u32 {
@@ -148,7 +152,7 @@ fn pwrite(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u3
     };
     try file.descriptor.require(rights.fd_write | rights.fd_seek);
     const buffers = try gather(self, vectors, count, out);
-    const begin = startOf(self, file.descriptor, file.id, position);
+    const begin = try startOf(self, file.descriptor, file.id, position);
     try self.memory().store(u32, out, try writeFile(self, file.id, begin, buffers));
 }
 
@@ -157,7 +161,7 @@ fn seek(self: *Wasi, fd: u32, offset: i64, whence: u32, out: u32) Failure!void {
     const origin: u64 = switch (whence) {
         @backingInt(abi.Whence.set) => 0,
         @backingInt(abi.Whence.cur) => file.descriptor.position,
-        @backingInt(abi.Whence.end) => self.files.sizeOf(file.id),
+        @backingInt(abi.Whence.end) => try self.files.sizeOf(file.id),
         else => return error.Invalid,
     };
     const only_tells = whence == @backingInt(abi.Whence.cur) and offset == 0;

@@ -1,5 +1,5 @@
 //! WASI preview 1 (wasi_snapshot_preview1), complete in names. Each function takes the values the program
-//! passed, as wasm has them, and returns an `errno`. What is not offered returns ENOSYS and does nothing.
+//! passed, as wasm has them, and returns an `errno`.
 //!
 //! Rules that hold throughout:
 //! - linear memory is touched through `Memory` only; results are checked to fit before anything is done;

@@ -1,7 +1,7 @@
 //! What files hold: growth without copying, zeros where nothing was written, memory given back.
 const std = @import("std");
-const contents_ = @import("../contents.zig");
-const Blocks = @import("../blocks.zig").Blocks;
+const contents_ = @import("../memory/contents.zig");
+const Blocks = @import("../memory/blocks.zig").Blocks;
 const Contents = contents_.Contents;
 const FakeEnvironment = @import("../../wasi/tests/fake_environment.zig").FakeEnvironment;
 const expectEqual = std.testing.expectEqual;

@@ -1,7 +1,7 @@
 //! What a tenant may deliver, and each way to be refused.
 const std = @import("std");
 const file_system = @import("../file_system.zig");
-const node_ = @import("../node.zig");
+const node_ = @import("../memory/node.zig");
 const FakeEnvironment = @import("../../wasi/tests/fake_environment.zig").FakeEnvironment;
 const FileSystem = file_system.FileSystem;
 const expectEqual = std.testing.expectEqual;
@@ -26,13 +26,13 @@ test "directories and files, each in its time" {
         .{ .path = "tmp", .kind = .directory, .read_only = false, .modified = 5 },
         .{ .path = ".", .kind = .directory, .read_only = false, .modified = 5 },
     }) |expected| {
-        const node = files.node((try files.walk(.root, expected.path)).node);
+        const node = try files.attributes((try files.walk(files.root(), expected.path, true)).node.?);
         try expectEqual(expected.kind, node.kind);
         try expectEqual(expected.read_only, node.read_only);
         try expectEqual(expected.modified, node.times.modified);
     }
     var bytes: [4]u8 = undefined;
-    try expectEqual(3, files.read((try files.walk(.root, "data/a file")).node, 0, &bytes));
+    try expectEqual(3, try files.read((try files.walk(files.root(), "data/a file", true)).node.?, 0, &bytes));
     try std.testing.expectEqualStrings("abc", bytes[0..3]);
 }
 
@@ -44,7 +44,7 @@ test "refused paths" {
     _ = try files.addFile("d/f", 0, false, 1);
     const long: [1025]u8 = @splat('a');
     const name: [256]u8 = @splat('a');
-    const before = files.nodes.count;
+    const before = files.memory.node_count;
     const Case = struct { []const u8, file_system.DeliveryError };
     for ([_]Case{
         .{ "", error.PathEmpty },
@@ -75,7 +75,7 @@ test "refused paths" {
         try expectError(case[1], files.addFile(case[0], 1, false, 1));
         try expectError(case[1], files.addDirectory(case[0], true, 1));
     }
-    try expectEqual(before, files.nodes.count);
+    try expectEqual(before, files.memory.node_count);
     try files.addDirectory("tmp2", false, 1);
     try files.addDirectory("d/tmp", false, 1);
     try files.addDirectory("...", false, 1);
@@ -115,21 +115,21 @@ test "as many nodes as there may be, found at once, and reused" {
     while (made < node_.maximum_nodes) : (made += 1)
         _ = try files.addFile(try std.fmt.bufPrint(&name, "f{d}", .{made}), 0, true, 1);
     try expectError(error.TooManyNodes, files.addFile("one more", 0, true, 1));
-    try expectError(error.NoSpace, files.createFile(try files.walk(.root, "tmp/x"), 1));
+    try expectError(error.NoSpace, files.createFile(&try files.walk(files.root(), "tmp/x", true), 1));
     for (2..node_.maximum_nodes) |i| {
-        const target = try files.walk(.root, try std.fmt.bufPrint(&name, "f{d}", .{i}));
-        try std.testing.expect(target.node != .none);
+        const target = try files.walk(files.root(), try std.fmt.bufPrint(&name, "f{d}", .{i}), true);
+        try std.testing.expect(target.node != null);
     }
     // No bucket is long.
     var longest: usize = 0;
-    for (std.mem.bytesAsSlice(file_system.Id, files.index.pages)) |first| {
+    for (std.mem.bytesAsSlice(node_.NameId, files.memory.index.pages)) |first| {
         var length: usize = 0;
         var id = first;
-        while (id != .none) : (length += 1) id = files.node(id).place.next_in_bucket;
+        while (id != .none) : (length += 1) id = files.memory.names.get(id).next_in_bucket;
         longest = @max(longest, length);
     }
     try std.testing.expect(longest < 16);
-    try files.removeFile(try files.walk(.root, "f77"), 1);
-    _ = try files.createFile(try files.walk(.root, "tmp/x"), 1);
-    try expectError(error.NoSpace, files.createFile(try files.walk(.root, "tmp/y"), 1));
+    try files.removeFile(&try files.walk(files.root(), "f77", true), 1);
+    _ = try files.createFile(&try files.walk(files.root(), "tmp/x", true), 1);
+    try expectError(error.NoSpace, files.createFile(&try files.walk(files.root(), "tmp/y", true), 1));
 }

@@ -9,7 +9,8 @@ test "error numbers" {
     inline for (comptime std.enums.values(abi.Errno)) |errno| {
         var buffer: [16]u8 = undefined;
         const name = std.ascii.upperString(&buffer, @tagName(errno));
-        const same = std.meta.stringToEnum(reference.errno_t, name) orelse return error.UnknownName;
+        // Zig has the name of POSIX for this one.
+        const same = std.meta.stringToEnum(reference.errno_t, if (errno == .notsup) "OPNOTSUPP" else name) orelse return error.UnknownName;
         try expectEqual(@backingInt(same), @backingInt(errno));
     }
 }
@@ -110,7 +111,7 @@ test "fdstat, filestat" {
 
 test "dirent, event, subscription, iovec, prestat" {
     try expectEqual(@sizeOf(reference.dirent_t), abi.dirent_size);
-    const dirent = as(reference.dirent_t, &abi.dirent(.{ .next_cookie = 9, .serial = 8, .kind = .directory, .name = "abc" }));
+    const dirent = as(reference.dirent_t, &abi.dirent(.{ .next_cookie = 9, .inode = 8, .kind = .directory, .name = "abc" }));
     try expectEqual(reference.dirent_t{ .next = 9, .ino = 8, .namlen = 3, .type = .DIRECTORY }, dirent);
 
     try expectEqual(@sizeOf(reference.event_t), abi.Event.size);

@@ -3,7 +3,7 @@
 //!
 //! Invariant: every byte of the capacity beyond `size` is zero, so that growing shows no old bytes.
 const std = @import("std");
-const environment = @import("../environment.zig");
+const environment = @import("../../environment.zig");
 const Blocks = @import("blocks.zig").Blocks;
 
 /// Bytes a single file may hold.

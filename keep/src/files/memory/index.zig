@@ -2,14 +2,15 @@
 //! (directory, name) for the whole tree. The hash starts from a random number of this keep, so that whoever chose
 //! the names did not choose which of them share a bucket.
 const std = @import("std");
-const environment = @import("../environment.zig");
+const environment = @import("../../environment.zig");
 const node_ = @import("node.zig");
 const Environment = environment.Environment;
 const Id = node_.Id;
-const Nodes = node_.Nodes;
+const NameId = node_.NameId;
+const Names = node_.Names;
 
 const first_size = environment.page_size; // bytes of the smallest table
-const largest_size = node_.maximum_nodes * @sizeOf(Id);
+const largest_size = node_.maximum_names * @sizeOf(NameId);
 
 pub const Index = struct {
     environment: Environment,
@@ -26,12 +27,12 @@ pub const Index = struct {
         return index;
     }
 
-    fn buckets(self: *Index) []Id {
+    fn buckets(self: *Index) []NameId {
         // A power of two: `allocate` rounds up to whole pages, and both sizes are whole pages.
         return @ptrCast(self.pages);
     }
 
-    fn bucket(self: *Index, hash: u32) *Id {
+    fn bucket(self: *Index, hash: u32) *NameId {
         const all = self.buckets();
         return &all[hash % all.len];
     }
@@ -46,43 +47,43 @@ pub const Index = struct {
         return @truncate(spread >> 32);
     }
 
-    /// The node of that name in the directory, or `.none`.
-    pub fn find(self: *Index, nodes: *const Nodes, parent: Id, name: []const u8) Id {
-        const hash = self.hashOf(parent, name);
+    /// That name in the directory, or `.none`.
+    pub fn find(self: *Index, names: *const Names, parent: Id, text: []const u8) NameId {
+        const hash = self.hashOf(parent, text);
         var id = self.bucket(hash).*;
         while (id != .none) {
-            const place = &nodes.get(id).place;
-            if (place.hash == hash and place.parent == parent and std.mem.eql(u8, place.text(), name)) return id;
-            id = place.next_in_bucket;
+            const name = names.get(id);
+            if (name.hash == hash and name.parent == parent and std.mem.eql(u8, name.text(), text)) return id;
+            id = name.next_in_bucket;
         }
         return .none;
     }
 
-    /// Adds a node whose place names parent, name and hash.
-    pub fn insert(self: *Index, nodes: *const Nodes, id: Id) void {
-        if (self.count >= self.buckets().len) self.grow(nodes);
-        self.put(nodes, id);
+    /// Adds a name that has its parent, text and hash.
+    pub fn insert(self: *Index, names: *const Names, id: NameId) void {
+        if (self.count >= self.buckets().len) self.grow(names);
+        self.put(names, id);
         self.count += 1;
     }
 
-    pub fn remove(self: *Index, nodes: *const Nodes, id: Id) void {
-        const place = &nodes.get(id).place;
-        var link = self.bucket(place.hash);
-        while (link.* != id) link = &nodes.get(link.*).place.next_in_bucket;
-        link.* = place.next_in_bucket;
-        place.next_in_bucket = .none;
+    pub fn remove(self: *Index, names: *const Names, id: NameId) void {
+        const name = names.get(id);
+        var link = self.bucket(name.hash);
+        while (link.* != id) link = &names.get(link.*).next_in_bucket;
+        link.* = name.next_in_bucket;
+        name.next_in_bucket = .none;
         self.count -= 1;
     }
 
-    fn put(self: *Index, nodes: *const Nodes, id: Id) void {
-        const place = &nodes.get(id).place;
-        const head = self.bucket(place.hash);
-        place.next_in_bucket = head.*;
+    fn put(self: *Index, names: *const Names, id: NameId) void {
+        const name = names.get(id);
+        const head = self.bucket(name.hash);
+        name.next_in_bucket = head.*;
         head.* = id;
     }
 
     /// Doubles the table. Without memory for it the old one stays and only becomes slower.
-    fn grow(self: *Index, nodes: *const Nodes) void {
+    fn grow(self: *Index, names: *const Names) void {
         if (self.pages.len >= largest_size) return;
         const old = self.pages;
         const old_buckets = self.buckets();
@@ -91,8 +92,8 @@ pub const Index = struct {
         for (old_buckets) |first| {
             var id = first;
             while (id != .none) {
-                const next = nodes.get(id).place.next_in_bucket;
-                self.put(nodes, id);
+                const next = names.get(id).next_in_bucket;
+                self.put(names, id);
                 id = next;
             }
         }

@@ -2,7 +2,7 @@
 //! reused for the same size; their pages are never returned, so what this holds is bounded by the most names
 //! and tables that ever existed at once.
 const std = @import("std");
-const environment = @import("../environment.zig");
+const environment = @import("../../environment.zig");
 const Environment = environment.Environment;
 
 /// Block sizes in bytes, ascending; each divides a page.
@@ -54,7 +54,7 @@ pub const Blocks = struct {
 };
 
 test "blocks are distinct, sized and reused" {
-    const Fake = @import("../wasi/tests/fake_environment.zig").FakeEnvironment;
+    const Fake = @import("../../wasi/tests/fake_environment.zig").FakeEnvironment;
     var fake = try Fake.init(.{});
     defer fake.deinit();
     var blocks = Blocks{ .environment = fake.environment() };
