@@ -15,6 +15,7 @@ pub const Backend = backend_.Backend;
 pub const Inode = backend_.Inode;
 pub const Kind = backend_.Kind;
 pub const Times = backend_.Times;
+pub const Last = walk_.Last;
 pub const Target = walk_.Target;
 pub const Entry = listing.Entry;
 pub const DeliveryError = delivery.Error;

@@ -51,11 +51,23 @@ pub const Expansion = struct {
     }
 };
 
-/// `follow`: a symbolic link in the last place is followed; elsewhere, and before a slash, each is.
-///
+/// What becomes of a symbolic link in a path's last place. Elsewhere each is followed.
+pub const Last = enum {
+    followed,
+    /// Meant itself, but followed where a slash is behind it.
+    itself,
+    /// A name is made there or taken away, which is never done to what a link leads to: a slash behind the link makes
+    /// it no directory.
+    name,
+
+    fn follows(self: Last, slash: bool) bool {
+        return self == .followed or (self == .itself and slash);
+    }
+};
+
 /// Fails with Escapes for an absolute path or link and for more `..` than names before them, with NotFound or
 /// NotDirectory when a name on the way is missing or no directory, and with Loop after too many links.
-pub fn walk(self: *FileSystem, base: Id, text: []const u8, follow: bool) Error!Target {
+pub fn walk(self: *FileSystem, base: Id, text: []const u8, last_place: Last) Error!Target {
     var relative = try path.Relative.parse(text);
     var names = relative.names();
     var here = base;
@@ -74,7 +86,7 @@ pub fn walk(self: *FileSystem, base: Id, text: []const u8, follow: bool) Error!T
         const directory_only = last and relative.endsWithSlash();
         const found = try child(self, here, name);
         const attributes = if (found) |id| try self.attributes(id) else null;
-        if (attributes) |known| if (known.kind == .symlink and (!last or follow or directory_only)) {
+        if (attributes) |known| if (known.kind == .symlink and (!last or last_place.follows(directory_only))) {
             links += 1;
             if (links > maximum_links) return error.Loop;
             const target = try readLink(self, found.?, self.expansion.next());

@@ -56,7 +56,7 @@ fn open(self: *Wasi, fd: u32, lookup: u32, address: u32, length: u32, request: R
     try request.check();
     try self.memory().check(out, 4);
     // What must be new is not what a link leads to.
-    const last: paths.Last = if (request.has(abi.oflags.creat) and request.has(abi.oflags.excl)) .itself else asked;
+    const last: file_system.Last = if (request.has(abi.oflags.creat) and request.has(abi.oflags.excl)) .itself else asked;
     const target = try paths.resolve(self, fd, address, length, request.needed(), last);
     const directory = try self.descriptors.get(fd);
     try checkInherited(directory, request);

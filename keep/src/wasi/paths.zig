@@ -6,20 +6,17 @@ const Failure = abi.Failure;
 const Wasi = @import("wasi.zig").Wasi;
 const rights = abi.rights;
 
-/// What becomes of a symbolic link in a path's last place.
-pub const Last = enum { followed, itself };
-
-pub fn lastOf(lookup: u32) error{Invalid}!Last {
+pub fn lastOf(lookup: u32) error{Invalid}!file_system.Last {
     try abi.checkFlags(lookup, abi.lookupflags.all);
     return if (lookup & abi.lookupflags.symlink_follow != 0) .followed else .itself;
 }
 
 /// Follows a path from an open directory that has the `needed` rights.
-pub fn resolve(self: *Wasi, fd: u32, address: u32, length: u32, needed: u64, last: Last) Failure!file_system.Target {
+pub fn resolve(self: *Wasi, fd: u32, address: u32, length: u32, needed: u64, last: file_system.Last) Failure!file_system.Target {
     const descriptor = try self.descriptors.get(fd);
     const base = try descriptor.directory();
     try descriptor.require(needed);
-    return self.files.walk(base, try self.memory().slice(address, length), last == .followed);
+    return self.files.walk(base, try self.memory().slice(address, length), last);
 }
 
 pub fn path_create_directory(self: *Wasi, fd: u32, address: u32, length: u32) u32 {
@@ -27,7 +24,7 @@ pub fn path_create_directory(self: *Wasi, fd: u32, address: u32, length: u32) u3
 }
 
 fn createDirectory(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_create_directory, .itself);
+    const target = try resolve(self, fd, address, length, rights.path_create_directory, .name);
     _ = try self.files.createDirectory(&target, self.now());
 }
 
@@ -36,7 +33,7 @@ pub fn path_unlink_file(self: *Wasi, fd: u32, address: u32, length: u32) u32 {
 }
 
 fn unlinkFile(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_unlink_file, .itself);
+    const target = try resolve(self, fd, address, length, rights.path_unlink_file, .name);
     try self.files.removeFile(&target, self.now());
 }
 
@@ -45,7 +42,7 @@ pub fn path_remove_directory(self: *Wasi, fd: u32, address: u32, length: u32) u3
 }
 
 fn removeDirectory(self: *Wasi, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_remove_directory, .itself);
+    const target = try resolve(self, fd, address, length, rights.path_remove_directory, .name);
     try self.files.removeDirectory(&target, self.now());
 }
 
@@ -58,9 +55,9 @@ pub fn path_rename(
     new_address: u32,
     new_length: u32,
 ) u32 {
-    const from = resolve(self, fd, address, length, rights.path_rename_source, .itself) catch |failure|
+    const from = resolve(self, fd, address, length, rights.path_rename_source, .name) catch |failure|
         return abi.result(failure);
-    const to = resolve(self, new_fd, new_address, new_length, rights.path_rename_target, .itself) catch |failure|
+    const to = resolve(self, new_fd, new_address, new_length, rights.path_rename_target, .name) catch |failure|
         return abi.result(failure);
     return abi.result(self.files.rename(&from, &to, self.now()));
 }
@@ -106,7 +103,7 @@ fn link(
 ) Failure!void {
     if (try lastOf(flags) == .followed) return error.Invalid;
     const from = try resolve(self, fd, address, length, rights.path_link_source, .itself);
-    const to = try resolve(self, new_fd, new_address, new_length, rights.path_link_target, .itself);
+    const to = try resolve(self, new_fd, new_address, new_length, rights.path_link_target, .name);
     try self.files.link(&from, &to, self.now());
 }
 
@@ -115,7 +112,7 @@ pub fn path_symlink(self: *Wasi, old_address: u32, old_length: u32, fd: u32, add
 }
 
 fn symlink(self: *Wasi, old_address: u32, old_length: u32, fd: u32, address: u32, length: u32) Failure!void {
-    const target = try resolve(self, fd, address, length, rights.path_symlink, .itself);
+    const target = try resolve(self, fd, address, length, rights.path_symlink, .name);
     const text = try self.memory().slice(old_address, old_length);
     try self.files.createSymlink(&target, text, self.now());
 }

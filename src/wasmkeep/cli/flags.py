@@ -140,7 +140,7 @@ def directories(items: list[str]) -> tuple[DeliveredDirectory, ...]:
     for item in items:
         path, writable = (item[: -len(":rw")], True) if item.endswith(":rw") else (item, False)
         local, colon, guest = path.rpartition(":")
-        if not colon or not local or not guest.strip("/"):
+        if not colon or not local or not guest:
             raise UsageError(
                 "usage.dir", f"--dir {item}: not understood", required="LOCAL:GUEST or LOCAL:GUEST:rw"
             )

@@ -26,13 +26,13 @@ test "directories and files, each in its time" {
         .{ .path = "tmp", .kind = .directory, .read_only = false, .modified = 5 },
         .{ .path = ".", .kind = .directory, .read_only = false, .modified = 5 },
     }) |expected| {
-        const node = try files.attributes((try files.walk(files.root(), expected.path, true)).node.?);
+        const node = try files.attributes((try files.walk(files.root(), expected.path, .followed)).node.?);
         try expectEqual(expected.kind, node.kind);
         try expectEqual(expected.read_only, node.read_only);
         try expectEqual(expected.modified, node.times.modified);
     }
     var bytes: [4]u8 = undefined;
-    try expectEqual(3, try files.read((try files.walk(files.root(), "data/a file", true)).node.?, 0, &bytes));
+    try expectEqual(3, try files.read((try files.walk(files.root(), "data/a file", .followed)).node.?, 0, &bytes));
     try std.testing.expectEqualStrings("abc", bytes[0..3]);
 }
 
@@ -115,9 +115,9 @@ test "as many nodes as there may be, found at once, and reused" {
     while (made < node_.maximum_nodes) : (made += 1)
         _ = try files.addFile(try std.fmt.bufPrint(&name, "f{d}", .{made}), 0, true, 1);
     try expectError(error.TooManyNodes, files.addFile("one more", 0, true, 1));
-    try expectError(error.NoSpace, files.createFile(&try files.walk(files.root(), "tmp/x", true), 1));
+    try expectError(error.NoSpace, files.createFile(&try files.walk(files.root(), "tmp/x", .followed), 1));
     for (2..node_.maximum_nodes) |i| {
-        const target = try files.walk(files.root(), try std.fmt.bufPrint(&name, "f{d}", .{i}), true);
+        const target = try files.walk(files.root(), try std.fmt.bufPrint(&name, "f{d}", .{i}), .followed);
         try std.testing.expect(target.node != null);
     }
     // No bucket is long.
@@ -129,7 +129,7 @@ test "as many nodes as there may be, found at once, and reused" {
         longest = @max(longest, length);
     }
     try std.testing.expect(longest < 16);
-    try files.removeFile(&try files.walk(files.root(), "f77", true), 1);
-    _ = try files.createFile(&try files.walk(files.root(), "tmp/x", true), 1);
-    try expectError(error.NoSpace, files.createFile(&try files.walk(files.root(), "tmp/y", true), 1));
+    try files.removeFile(&try files.walk(files.root(), "f77", .followed), 1);
+    _ = try files.createFile(&try files.walk(files.root(), "tmp/x", .followed), 1);
+    try expectError(error.NoSpace, files.createFile(&try files.walk(files.root(), "tmp/y", .followed), 1));
 }

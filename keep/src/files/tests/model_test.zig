@@ -141,7 +141,7 @@ const Run = struct {
     }
 
     fn walk(self: *Run, p: []const u8) file_system.Error!file_system.Target {
-        return self.files.walk(self.files.root(), p, true);
+        return self.files.walk(self.files.root(), p, .followed);
     }
 
     fn makeFile(self: *Run, p: []const u8) !void {

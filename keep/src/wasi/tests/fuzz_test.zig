@@ -292,7 +292,7 @@ test "random calls" {
             if (i == options.fuzz_count / 2) p.fake.grow(maximum - p.fake.memory_length);
         }
         var fixed: [16]u8 = undefined;
-        const kept = (try p.files.walk(p.files.root(), "ro/f", true)).node.?;
+        const kept = (try p.files.walk(p.files.root(), "ro/f", .followed)).node.?;
         try std.testing.expectEqualStrings("read-only", fixed[0..try p.files.read(kept, 0, &fixed)]);
         try fuzz.finish();
     }

@@ -94,6 +94,27 @@ test "a symbolic link is followed where it should be" {
     try expectStrings("", try readlink(p, "renamed", 0));
 }
 
+test "a slash behind a link does not make or remove what it leads to" {
+    var p = try Program.start(.{});
+    defer p.stop();
+    try expect(.success, p.makeDirectory("d"));
+    try p.makeFile("f", "");
+    try expect(.success, symlink(p, "d", "to-directory"));
+    try expect(.success, symlink(p, "new", "dangling"));
+    try expect(.notdir, p.removeDirectory("to-directory/"));
+    try expect(.notdir, p.unlink("to-directory/"));
+    try expect(.notdir, p.rename("to-directory/", "moved"));
+    try expect(.notdir, p.rename("d", "to-directory/"));
+    try expect(.notdir, p.rename("f", "to-directory/"));
+    try expect(.exist, p.makeDirectory("to-directory/"));
+    try expect(.exist, p.makeDirectory("dangling/"));
+    try expect(.exist, symlink(p, "x", "dangling/"));
+    try expect(.exist, link(p, "f", "dangling/"));
+    try expect(.perm, link(p, "to-directory/", "other")); // a directory, which the slash does lead to
+    try expectEqual(3, (try stat(p, "d", 0)).kind);
+    try expectEqual(7, (try stat(p, "to-directory", 0)).kind);
+}
+
 test "no link leads out, nor on for ever" {
     var p = try Program.start(.{});
     defer p.stop();

@@ -88,13 +88,20 @@ test "random bytes fill exactly what was asked for" {
 test "no descriptor is a socket" {
     var p = try Program.start(.{});
     defer p.stop();
-    for ([_]u32{ 0, 1, 2, 3 }) |fd| {
+    try p.makeFile("f", "");
+    const file = try p.open("f", .{});
+    for ([_]u32{ 0, 1, 2, file }) |fd| {
         try expect(.notsock, p.wasi.sock_shutdown(fd, 1));
         try expect(.notsock, p.wasi.sock_accept(fd, 0, 0));
         try expect(.notsock, p.wasi.sock_recv(fd, 0, 0, 0, 0, 4));
         try expect(.notsock, p.wasi.sock_send(fd, 0, 0, 0, 0));
     }
-    try expect(.badf, p.wasi.sock_shutdown(4, 1));
+    for ([_]u32{ 3, 5 }) |fd| { // a directory, and nothing
+        try expect(.badf, p.wasi.sock_shutdown(fd, 1));
+        try expect(.badf, p.wasi.sock_accept(fd, 0, 0));
+        try expect(.badf, p.wasi.sock_recv(fd, 0, 0, 0, 0, 4));
+        try expect(.badf, p.wasi.sock_send(fd, 0, 0, 0, 0));
+    }
     try expect(.badf, p.wasi.sock_accept(0xffff_ffff, 0, 0));
 }
 
