@@ -1,9 +1,9 @@
-"""Runs the official WASI test suite, preview 1: ``python -m tests.conformance.wasi_testsuite FOLDER [NAME…]``.
+"""Runs the official WASI test suite, preview 1: ``python -m tests.conformance.wasi_testsuite FOLDER [NAME…]``
 
-``FOLDER`` is a checkout of WebAssembly/wasi-testsuite with prebuilt modules (its branch ``prod/testsuite-base``).
+``FOLDER`` is a checkout of WebAssembly/wasi-testsuite with prebuilt modules (branch ``prod/testsuite-base``).
 Every module runs as a user would run it: ``wasmkeep run --simulated MODULE``, with the folder that its
-specification names as ``--dir FOLDER:/:rw``. Exit code 0 where all passed, 1 where one did not, 2 where there are
-none. With names, only modules whose name holds one of them run.
+specification names as ``--dir FOLDER:/:rw``. Exit code 0 where all passed, 1 where one did not, 2 where there
+are none. With names, only modules whose name holds one of them run.
 """
 
 from __future__ import annotations
