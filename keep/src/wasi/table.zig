@@ -38,7 +38,8 @@ pub fn fd_fdstat_set_flags(self: *Wasi, fd: u32, flags: u32) u32 {
     return abi.result(setFlags(self, fd, flags));
 }
 
-/// Every write is complete when it returns, so the flags that ask for this are kept and change nothing.
+/// `append`, `nonblock`, `dsync` and `sync` count from the next call on. Reads give what was written last in any case, so
+/// that `rsync` is kept and changes nothing.
 fn setFlags(self: *Wasi, fd: u32, flags: u32) Failure!void {
     const descriptor = try self.descriptors.get(fd);
     try abi.checkFlags(flags, abi.fdflags.all);

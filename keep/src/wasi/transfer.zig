@@ -109,6 +109,7 @@ fn write(self: *Wasi, fd: u32, vectors: u32, count: u32, out: u32) Failure!void 
             const begin = try startOf(self, descriptor, id, descriptor.position);
             const done = try writeFile(self, id, begin, buffers);
             descriptor.position = begin + done;
+            try syncIfAsked(self, descriptor, id, done);
             try self.memory().store(u32, out, done);
         },
         .closed, .input, .directory => return error.BadDescriptor,
@@ -153,7 +154,14 @@ fn pwrite(self: *Wasi, fd: u32, vectors: u32, count: u32, position: u64, out: u3
     try file.descriptor.require(rights.fd_write | rights.fd_seek);
     const buffers = try gather(self, vectors, count, out);
     const begin = try startOf(self, file.descriptor, file.id, position);
-    try self.memory().store(u32, out, try writeFile(self, file.id, begin, buffers));
+    const done = try writeFile(self, file.id, begin, buffers);
+    try syncIfAsked(self, file.descriptor, file.id, done);
+    try self.memory().store(u32, out, done);
+}
+
+/// A write to a descriptor with `sync` or `dsync` is durable when it returns, or fails.
+fn syncIfAsked(self: *Wasi, descriptor: *const Descriptor, id: file_system.Id, written: u32) Failure!void {
+    if (written > 0 and descriptor.flags & (abi.fdflags.sync | abi.fdflags.dsync) != 0) try self.files.sync(id);
 }
 
 fn seek(self: *Wasi, fd: u32, offset: i64, whence: u32, out: u32) Failure!void {
