@@ -24,7 +24,7 @@ TRAP = "trap"
 INPUT = b"input\n"
 ENVIRONMENT = (("FIRST", "1"), ("SECOND", "two"))
 GROUPS = (
-    "process", "streams", "files", "seeking", "attributes", "rights", "directories", "paths", "renaming",
+    "process", "streams", "files", "seeking", "attributes", "rights", "directories", "paths", "renaming", "links",
     "descriptors", "polling", "sockets", "pointers",
 )  # fmt: skip
 READ_ONLY = "read_only"
