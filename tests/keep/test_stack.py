@@ -51,7 +51,7 @@ CALLS = (
     Call(37, (SUBSCRIPTION, BUFFER, 1, OUT)),
     Call(40, (BUFFER, 30_000)),
     Call(20, (0, IOVEC, 2, OUT)),
-    Call(44, (3, IOVEC, 1, 0, OUT), 57),  # ENOTSOCK
+    Call(44, (3, IOVEC, 1, 0, OUT), 8),  # EBADF: a directory
 )
 
 
