@@ -24,8 +24,8 @@ TRAP = "trap"
 INPUT = b"input\n"
 ENVIRONMENT = (("FIRST", "1"), ("SECOND", "two"))
 GROUPS = (
-    "process", "streams", "files", "seeking", "attributes", "rights", "directories", "paths", "renaming", "links",
-    "descriptors", "polling", "sockets", "pointers",
+    "process", "streams", "files", "seeking", "attributes", "rights", "directories", "paths", "renaming",
+    "links", "descriptors", "polling", "sockets", "pointers",
 )  # fmt: skip
 READ_ONLY = "read_only"
 _SOURCES = Path(__file__).with_name("probe")
