@@ -194,7 +194,9 @@ def test_dir_names_a_tree_and_a_place(tmp_path: object) -> None:
         (str(tmp_path), "/data", False),
         (str(tmp_path), "/work/in", True),
     ]
-    for wrong in (f"{tmp_path}", f"{tmp_path}:", f"{tmp_path}:/", ":data", ":rw"):
+    (root,) = flags.directories([f"{tmp_path}:/:rw"])
+    assert (root.guest, root.writable) == ("/", True)
+    for wrong in (f"{tmp_path}", f"{tmp_path}:", ":data", ":rw"):
         with pytest.raises(UsageError):
             flags.directories([wrong])
     with pytest.raises(InputError):
