@@ -18,7 +18,9 @@ setup: $(VENV)/.done image
 $(VENV)/.done: requirements.lock pyproject.toml
 	@echo "setting up .venv: a minute or two, this once" >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# The lock names every package: resolving again would let a newer release than the pinned one in.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
